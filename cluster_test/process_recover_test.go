@@ -2,145 +2,170 @@ package cluster_test
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 )
 
-// held is what a node holds that need not have a quorum: reports by service, and how many events.
-func (p *process) held() (reports map[string]*rollcallv1.Report, events int, revision int64) {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cl := (&processes{t: p.t, nodes: []*process{p}}).client()
-	reports = map[string]*rollcallv1.Report{}
-	for r, err := range cl.List(ctx, client.ListOptions{}) {
-		if err != nil {
-			p.t.Fatalf("list on %s: %v", p.name, err)
-		}
-		reports[r.GetService()] = r.GetReport()
-		revision = max(revision, r.GetReport().GetRevision())
+// acknowledgedLoad writes services, each once, over all nodes until stop is called, which returns the names that were
+// acknowledged. half is closed when there are some.
+func (c *processes) acknowledgedLoad(some int) (half <-chan struct{}, stop func() []string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var (
+		writers sync.WaitGroup
+		mu      sync.Mutex
+		names   []string
+		enough  = make(chan struct{})
+	)
+	for i, p := range c.nodes {
+		cl := c.client(p)
+		writers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				name := fmt.Sprintf("load/%d/%d", i, n)
+				bounded, done := context.WithTimeout(ctx, 2*time.Second)
+				_, err := cl.Set(bounded, name, healthpb.HealthCheckResponse_SERVING, client.WriteOptions{})
+				done()
+				if err != nil {
+					continue
+				}
+				mu.Lock()
+				names = append(names, name)
+				if len(names) == some {
+					close(enough)
+				}
+				mu.Unlock()
+			}
+		})
 	}
-	for e, err := range cl.ListEvents(ctx, client.ListEventsOptions{Prefixes: []string{"load/"}}) {
-		if err != nil {
-			p.t.Fatalf("events of %s: %v", p.name, err)
-		}
-		events++
-		revision = max(revision, e.GetRevision())
+	return enough, func() []string {
+		cancel()
+		writers.Wait()
+		return names
 	}
-	return reports, events, revision
 }
 
-// recover makes a new cluster of one out of a stopped node, and starts it.
-func (c *processes) recover(p *process) {
-	c.t.Helper()
-	out := mustRun(c.t, "recover", "--data", p.data, "--log-store", *logStore)
-	c.t.Logf("rollcall recover:\n%s", out)
-	p.members, p.join, c.nodes = p.members[:0:0], nil, []*process{p}
-	p.members = []string{p.member()}
-	p.start()
-	p.waitStatus("", serving)
+// inspected is what "recover --inspect -o json" prints.
+type inspected struct {
+	Survivors []struct {
+		Node, Data string
+		Cluster    string `json:"cluster_id"`
+		Index      uint64
+		Revision   int64
+		Committed  int64 `json:"committed_revision"`
+		Missing    []string
+	}
+	Choices []struct{ Node, Data, Majority string }
 }
 
-// member is how other nodes are told of p by --member.
-func (p *process) member() string { return p.name + ",api=" + p.api + ",peer=" + p.peer }
+func inspectSurvivors(t *testing.T, nodes ...*process) (found inspected) {
+	t.Helper()
+	args := []string{"recover", "--inspect", "-o", "json"}
+	for _, p := range nodes {
+		args = append(args, p.data)
+	}
+	if err := json.Unmarshal([]byte(mustRun(t, args...)), &found); err != nil || len(found.Choices) != 1 {
+		t.Fatalf("%v: %+v", err, found)
+	}
+	return found
+}
 
-// TestProcessRecover destroys two of three nodes under load, recovers the third and makes three of it again. What
-// the survivor had is there, revisions go on, and a node of the old cluster is refused.
+// TestProcessRecover destroys two of three nodes under load. The third becomes a new cluster, which has all that was
+// acknowledged and that it had, and goes on. Nodes of the old cluster are refused.
 func TestProcessRecover(t *testing.T) {
 	t.Parallel()
 	c := startProcesses(t, processOptions{})
-	l := startLoad(t, c.client(), 8)
-	l.wait(300)
-	survivor := c.others(c.leader())[0]
-	var lost []*process
-	for _, p := range c.others(survivor) {
-		lost = append(lost, p)
-		p.kill()
-	}
-	l.abandon()
-	l.stop()
-	reports, events, revision := survivor.held()
-	if len(reports) == 0 || events < 200 {
-		t.Fatalf("the survivor holds %d reports and %d events", len(reports), events)
-	}
-	survivor.kill()
+	half, stop := c.acknowledgedLoad(300)
+	<-half
+	c.killAll()
+	acknowledged := stop()
 
-	// The directory of one of the two is found again later.
-	old := lost[1]
-	kept := old.data + ".kept"
-	if err := os.Rename(old.data, kept); err != nil {
-		t.Fatal(err)
+	// Which of them has most says the command: that one is left. All three would be a majority, and need no recovery.
+	all := inspectSurvivors(t, c.nodes...)
+	if !strings.Contains(all.Choices[0].Majority, "nothing needs to be recovered") {
+		t.Errorf("%+v", all.Choices)
 	}
-	lost[0].wipe()
-
-	c.recover(survivor)
-	now, eventsNow, _ := survivor.held()
-	for name, was := range reports {
-		if is := now[name]; is.GetRevision() < was.GetRevision() {
-			t.Errorf("%s is at revision %d, the survivor had %d", name, is.GetRevision(), was.GetRevision())
+	var left *process
+	for _, p := range c.nodes {
+		if p.data == all.Choices[0].Data {
+			left = p
 		}
 	}
-	if eventsNow < events {
-		t.Errorf("there are %d events, the survivor had %d", eventsNow, events)
+	lost := c.others(left)
+	if err := os.RemoveAll(lost[0].data); err != nil {
+		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	one := inspectSurvivors(t, left)
+	was := one.Survivors[0]
+	if one.Choices[0].Majority != "" || was.Committed > was.Revision || was.Revision < int64(len(acknowledged)) || len(was.Missing) > 0 {
+		t.Errorf("%+v", one)
+	}
+	saved := mustRun(t, "snapshot", "save", "--data", left.data, left.data+".snapshot")
+	if !strings.Contains(saved, fmt.Sprintf("revision %d, log entry %d ", was.Revision, was.Index)) {
+		t.Errorf("%s", saved)
+	}
+	mustRun(t, "snapshot", "inspect", left.data+".snapshot")
+
+	var recovered struct {
+		Cluster  string `json:"cluster_id"`
+		Revision int64
+		Kept     string
+		Next     []string
+	}
+	if err := json.Unmarshal([]byte(mustRun(t, "recover", "--data", left.data, "-o", "json")), &recovered); err != nil {
+		t.Fatal(err)
+	}
+	if recovered.Revision != was.Revision || recovered.Cluster == was.Cluster || !strings.Contains(recovered.Next[0], left.api) {
+		t.Errorf("%+v", recovered)
+	}
+	mustRun(t, "verify", "--data", left.data)
+	mustRun(t, "verify", "--data", recovered.Kept)
+
+	// The new cluster has one member.
+	for _, m := range left.members {
+		if strings.HasPrefix(m, left.name+",") {
+			left.members = []string{m}
+		}
+	}
+	left.start()
+	left.waitStatus("", healthpb.HealthCheckResponse_SERVING)
+	cl := c.client(left)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if res, err := c.client().Set(ctx, "after", serving, client.WriteOptions{}); err != nil || res.GetRevision() <= revision {
-		t.Fatalf("a write after it: revision %d, %v; the survivor was at %d", res.GetRevision(), err, revision)
+	for _, name := range acknowledged {
+		if got := left.check(ctx, name); got != healthpb.HealthCheckResponse_SERVING {
+			t.Errorf("%s was acknowledged, and is %s", name, got)
+		}
+	}
+	set, err := cl.Set(ctx, "after", healthpb.HealthCheckResponse_SERVING, client.WriteOptions{})
+	if err != nil || set.GetRevision() <= was.Revision {
+		t.Errorf("%v, %v", set, err)
+	}
+	revision := int64(0)
+	for e, err := range cl.ListEvents(ctx, client.ListEventsOptions{From: 1}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if revision++; e.GetRevision() != revision {
+			t.Fatalf("event %d follows %d", e.GetRevision(), revision-1)
+		}
 	}
 
-	c.levelRisen()
-	for _, p := range lost {
-		p.members, p.join = nil, []string{survivor.peer}
-		c.add(p)
-	}
-	c.set("three-again", notServing)
-	c.caughtUp()
-	if out := c.run("verify"); !strings.Contains(out, "all 3 members hold the same registry") {
-		t.Errorf("rollcall verify: %s", out)
-	}
-
-	// The old directory, started as it was: it is of no cluster that goes on, and it disturbs none.
-	ghost := c.newNode(old.name)
-	ghost.data = kept
-	ghost.members = []string{survivor.member(), lost[0].member(), ghost.member()}
-	before := c.status(survivor)
-	ghost.start()
-	eventually(t, "the old cluster's node to be refused", func(context.Context) bool {
-		return !ghost.running() || strings.Contains(ghost.log.String(), "cluster") && strings.Contains(ghost.log.String(), before.GetClusterId())
+	// One of the old cluster, whose directory was not destroyed after all.
+	old := lost[1]
+	old.start()
+	eventually(t, "a word of the other cluster in the log of the old node", func(context.Context) bool {
+		return strings.Contains(old.log.String(), recovered.Cluster[:4]) || !old.running()
 	})
-	_, err := c.client().AddMember(ctx, client.MemberChange{Name: "n9", PeerAddress: ghost.peer}, client.WriteOptions{})
-	var e *client.Error
-	if !errors.As(err, &e) || e.Written != client.WrittenNo {
-		t.Errorf("a node of the old cluster is added: %v", err)
+	if status := mustRun(t, "status", "-e", left.api); strings.Contains(status, old.name+" ") {
+		t.Errorf("the old node has come in:\n%s", status)
 	}
-	c.set("undisturbed", serving)
-	if after := c.status(survivor); after.GetTerm() != before.GetTerm() || after.GetLeader() != before.GetLeader() {
-		t.Errorf("a node of the old cluster disturbed: leader %s of term %d, was %s of term %d", after.GetLeader(), after.GetTerm(), before.GetLeader(), before.GetTerm())
-	}
-	// And whoever asks for the old cluster's is refused by the new one.
-	_, err = rollcallv1.NewRegistryClient(survivor.dial()).GetService(ctx, &rollcallv1.GetServiceRequest{Service: "after"})
-	if status.Code(err) != codes.OK {
-		t.Error(err)
-	}
-}
-
-func (c *processes) status(p *process) *rollcallv1.GetStatusResponse {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	res, err := rollcallv1.NewClusterClient(p.dial()).GetStatus(ctx, &rollcallv1.GetStatusRequest{LocalOnly: true})
-	if err != nil {
-		c.t.Fatalf("status of %s: %v", p.name, err)
-	}
-	return res
+	old.kill()
 }

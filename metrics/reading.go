@@ -47,6 +47,7 @@ type Reading struct {
 
 	ClockOffsets map[string]time.Duration // by member: ahead of the cluster's clock
 	Peers        map[string]bool          // by member: the last try to reach it succeeded
+	MemberPhases map[string]string        // by member: "joining", "voter", "replica" or "leaving"
 	RPCs         []RPC
 
 	Budgets []Budget
@@ -324,6 +325,12 @@ var families = []family{
 		func(r Reading, e emit) {
 			for member, up := range r.Peers {
 				e(truth(up), member)
+			}
+		}},
+	{"rollcall_member_phase", "1 for the phase that each member of the cluster is in, as this node knows it: joining, voter, replica or leaving.", gauge, []string{"member", "phase"},
+		func(r Reading, e emit) {
+			for member, phase := range r.MemberPhases {
+				e(1, member, phase)
 			}
 		}},
 	{"rollcall_tls_certificate_expiry_timestamp_seconds", "When the node's certificate, with the CAs above it, or the first of the CAs that it believes expires, in seconds since 1970. No sample with --tls off.", gauge, []string{"use"},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
@@ -65,9 +66,7 @@ func (n *Node) reading() metrics.Reading {
 	for _, c := range s.Clocks {
 		r.ClockOffsets[c.Member] = c.By
 	}
-	for _, p := range s.Peers {
-		r.Peers[p.Name] = p.Err == ""
-	}
+	n.readMembers(&r, s)
 	n.readUsage(&r)
 	for _, b := range n.server.Budgets() {
 		r.Budgets = append(r.Budgets, metrics.Budget(b))
@@ -76,6 +75,24 @@ func (n *Node) reading() metrics.Reading {
 		r.RPCs = append(r.RPCs, metrics.RPC{Method: c.Method, Code: c.Code.String(), Count: c.Count})
 	}
 	return r
+}
+
+// readMembers reads the phases of the members, and which of them are reached. Who is a member no more is no peer.
+func (n *Node) readMembers(r *metrics.Reading, s raftnode.Status) {
+	r.MemberPhases = map[string]string{}
+	all, _ := n.members(s)
+	members := make(map[string]bool, len(all))
+	for _, m := range all {
+		members[m.GetName()] = true
+		if m.GetPhase() != rollcallv1.MemberPhase_MEMBER_PHASE_UNSPECIFIED {
+			r.MemberPhases[m.GetName()] = server.PhaseText(m.GetPhase())
+		}
+	}
+	for _, p := range s.Peers {
+		if members[p.Name] {
+			r.Peers[p.Name] = p.Err == ""
+		}
+	}
 }
 
 // readUsage reads what is limited, what is stored, and the services that were asked for.

@@ -83,7 +83,7 @@ func alone(t *testing.T, configure func(*Config)) (*Node, func(path string) (int
 		}
 	}
 	// Until it has announced itself it writes without being asked.
-	for revision := n.fsm.Revision(); n.fsm.Members()["n1"].GetDirectoryId() == ""; revision = n.fsm.Revision() {
+	for revision := n.fsm.Revision(); n.fsm.Members()[cfg.Name].GetDirectoryId() == ""; revision = n.fsm.Revision() {
 		if err := n.fsm.WaitRevision(ctx, revision+1); err != nil {
 			t.Fatal("it does not announce itself: ", err)
 		}

@@ -63,19 +63,24 @@ func Restore(file string, cfg Config, token string) (Restored, error) {
 		Founding:    f,
 		LogKind:     raftlog.Kind(cfg.LogStore),
 		Kinds:       kinds,
-		Rehash: func(registryFile *registry.Reader) (*logv1.StateHash, error) {
-			for _, check := range registryFile.Check(kinds, func(f *registry.Reader) verify.Check {
-				check, _ := inspect(f, kinds)
-				return check
-			}) {
-				if len(check.Problems) > 0 {
-					return nil, fmt.Errorf("%w: %s: %s", store.ErrDamaged, check.Name, check.Problems[0])
-				}
-			}
-			return fsm.Refound(registryFile, kinds, f.ClusterID)
-		},
+		Rehash:      rehash(kinds, f.ClusterID),
 	})
 	return Restored{Backup: b, ClusterID: f.ClusterID, Token: token}, err
+}
+
+// rehash checks a registry file and returns the state hash that it has as that of another cluster.
+func rehash(kinds *fsm.Kinds, clusterID string) func(*registry.Reader) (*logv1.StateHash, error) {
+	return func(registryFile *registry.Reader) (*logv1.StateHash, error) {
+		for _, check := range registryFile.Check(kinds, func(f *registry.Reader) verify.Check {
+			check, _ := inspect(f, kinds)
+			return check
+		}) {
+			if len(check.Problems) > 0 {
+				return nil, fmt.Errorf("%w: %s: %s", store.ErrDamaged, check.Name, check.Problems[0])
+			}
+		}
+		return fsm.Refound(registryFile, kinds, clusterID)
+	}
 }
 
 // restoreSeed is what all members of one restoring must have in common.

@@ -25,12 +25,12 @@ func (n source) NodeStatus() server.NodeStatus {
 		Leading:      s.Leading,
 		AppliedIndex: n.fsm.AppliedIndex(),
 		CommitIndex:  s.CommitIndex,
-		Members:      n.members(s),
 		Level:        n.fsm.Level(),
 		MaxLevel:     n.fsm.MaxLevel(),
 		HoldLevel:    n.cfg.HoldLevel,
 		LevelHeld:    n.levels.Held(),
 	}
+	st.Members, st.GoneVoters = n.Node.members(s)
 	for _, o := range s.Clocks {
 		st.Clocks = append(st.Clocks, server.ClockOffset{Member: o.Member, Ahead: o.By, Off: o.Off})
 	}
@@ -70,37 +70,6 @@ func role(s raftnode.Status) rollcallv1.Role {
 		return rollcallv1.Role_ROLE_CANDIDATE
 	}
 	return rollcallv1.Role_ROLE_UNSPECIFIED
-}
-
-// members are raft's, or those of the configuration while raft knows none, with the addresses that
-// they announced, or are listed with until then.
-func (n source) members(s raftnode.Status) []*rollcallv1.Member {
-	announced := n.fsm.Members()
-	var members []*rollcallv1.Member
-	add := func(name string, voter bool) {
-		m := &rollcallv1.Member{Name: name, Voter: voter}
-		if a, ok := announced[name]; ok {
-			m.ApiAddress, m.PeerAddress = a.GetApiAddress(), a.GetPeerAddress()
-		} else if l, ok := n.listed(name); ok {
-			m.ApiAddress, m.PeerAddress = l.APIAddress, l.PeerAddress
-		}
-		members = append(members, m)
-	}
-	for _, name := range s.Voters {
-		add(name, true)
-	}
-	for _, name := range s.NonVoters {
-		add(name, false)
-	}
-	if len(members) == 0 { // none of a node that waits to be made a member
-		for _, m := range n.cfg.Members {
-			add(m.Name, true)
-		}
-	}
-	slices.SortFunc(members, func(a, b *rollcallv1.Member) int {
-		return cmp.Compare(a.GetName(), b.GetName())
-	})
-	return members
 }
 
 // listed is a member as the configuration lists it.

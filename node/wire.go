@@ -39,6 +39,7 @@ func (n *Node) deps() server.Deps {
 		History:   folded{n.fsm},
 		Agreement: n.agreement(),
 		Peers:     n.raft,
+		Members:   clusterMembers{n},
 		Node:      source{n},
 		LogClock:  n.raft.LogClock,
 		Replica:   replica{n.fsm, n.auditor},

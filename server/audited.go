@@ -36,7 +36,9 @@ type auditedServices struct {
 // RegisterService implements grpc.ServiceRegistrar.
 func (a auditedServices) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	wrapped := *desc
-	changes := desc.ServiceName == rollcallv1.Admin_ServiceDesc.ServiceName || desc.ServiceName == rollcallv1.Access_ServiceDesc.ServiceName
+	changes := slices.Contains([]string{
+		rollcallv1.Admin_ServiceDesc.ServiceName, rollcallv1.Access_ServiceDesc.ServiceName, rollcallv1.Cluster_ServiceDesc.ServiceName,
+	}, desc.ServiceName)
 	wrapped.Methods = slices.Clone(desc.Methods)
 	for i, m := range wrapped.Methods {
 		name := desc.ServiceName + "/" + m.MethodName
@@ -107,16 +109,23 @@ func (a *admin) noteChange(ctx context.Context, result *logv1.Result) {
 // change handles a call that may change something.
 func (a auditedServices) change(method string, next unaryHandler, srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 	var call auditedCall
-	var req changeRequest // nil: the call changes nothing, or did not come as a whole
+	var req changeRequest // nil: the call changes nothing that the log has, or did not come as a whole
+	var transfer *rollcallv1.TransferLeadershipRequest
 	var began time.Time
 	res, err := next(srv, context.WithValue(ctx, auditedKey{}, &call), func(message any) error {
 		err := decode(message)
 		began = time.Now()
 		if err == nil {
 			req, _ = message.(changeRequest)
+			transfer, _ = message.(*rollcallv1.TransferLeadershipRequest)
 		}
 		return err
 	}, interceptor)
+	if transfer != nil {
+		e := auditlog.Entry{Identity: call.identity, Peer: callerAddress(ctx), Method: method, Outcome: auditlog.Done, Took: time.Since(began)}
+		a.transfer(&e, transfer, res, err)
+		return res, err
+	}
 	if req == nil || req.GetValidateOnly() {
 		if err != nil {
 			a.refusal(method, ctx, err)
@@ -133,6 +142,21 @@ func (a auditedServices) change(method string, next unaryHandler, srv any, ctx c
 	}
 	addChange(a.log, &e, call.answered)
 	return res, err
+}
+
+// transfer adds the line of a transfer of leadership, which names who leads after it, or who was to.
+func (a auditedServices) transfer(e *auditlog.Entry, req *rollcallv1.TransferLeadershipRequest, res any, err error) {
+	to := req.GetTo()
+	if r, ok := res.(*rollcallv1.TransferLeadershipResponse); ok && err == nil {
+		to = r.GetLeader()
+	}
+	if to != "" {
+		e.Names, e.Total = []string{to}, 1
+	}
+	if err != nil {
+		explain(e, status.Convert(err))
+	}
+	addChange(a.log, e, e.Refusal == rpcerror.ReasonNotTransferred)
 }
 
 // addChange adds the line of a change. A stranger can make very many at no cost of those that ended for who the caller is,

@@ -40,6 +40,10 @@ type clusterService struct {
 	exporter      Exporter                            // nil: exports nothing
 	storage       func() (*rollcallv1.Storage, error) // nil: not told
 	reads         reads
+	agreement     Agreement
+	members       Members
+	changes       *admin
+	changing      chan struct{}              // capacity 1: changes of members take turns
 	cutOff        func(call context.Context) // closes the connection of a call
 	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the registry file does
 	log           *slog.Logger
@@ -59,7 +63,12 @@ type localCluster struct {
 func (s *localCluster) GetStatus(context.Context, *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
 	c := s.cluster
 	defer rpcerror.Recovered(c.log, c.node, "Cluster.GetStatus", false, &err)
-	res, _ = c.local()
+	res, st := c.local()
+	for _, m := range st.Members { // only a leader knows what changes of members wait for
+		if m.GetPhaseDetail() != "" && m.GetName() != c.node {
+			res.Members = append(res.Members, &rollcallv1.MemberStatus{Member: m})
+		}
+	}
 	return res, nil
 }
 
@@ -296,6 +305,9 @@ func (s *clusterService) merge(own *rollcallv1.GetStatusResponse, st NodeStatus,
 	res.Writable = leader.res.GetWritable() && own.GetWritable() && res.Leader == st.Leader
 	if leader.res != nil {
 		head = max(head, leader.res.GetMembers()[0].GetAppliedIndex())
+	}
+	if leader.res != nil && leader.res != own {
+		takeDetails(statuses, leader.res)
 	}
 	res.Members = make([]*rollcallv1.MemberStatus, 0, len(statuses))
 	byName := make(map[string]*rollcallv1.MemberStatus, len(statuses))

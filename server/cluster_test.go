@@ -78,7 +78,7 @@ func TestProblems(t *testing.T) {
 			c.refuseDials("n2", errRefused)
 			c.refuseDials("n3", errRefused)
 		}, 2 * time.Second, []string{
-			"no leader: writes are refused; 2 of 3 voters needed, 1 of them answered",
+			"no leader: writes are refused; 2 of 3 voters needed, 1 of them answered; if the others are lost for good: \"rollcall recover --help\"",
 			"n2: connection refused for 2s", "n3: connection refused for 2s",
 		}, false},
 		"an election": {3, func(*testCluster) {}, 0, []string{"no leader: writes are refused; 2 of 3 voters needed"}, false},

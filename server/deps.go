@@ -10,6 +10,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/renewal"
@@ -194,6 +195,29 @@ type Peers interface {
 	DialPeer(ctx context.Context, name string) (net.Conn, error)
 }
 
+// Members tells who belongs to the cluster, reaches nodes that could, and hands leadership over. What it returns is never
+// modified.
+type Members interface {
+	// MemberRecords returns the members that this node's registry has, by name.
+	MemberRecords() map[string]*logv1.Member
+	// SilentFounders returns the members, by name, of whom the registry has heard nothing yet: the cluster was founded
+	// with them, and they have not announced themselves.
+	SilentFounders() map[string]*logv1.Member
+	// ProbeAddress asks whoever listens at an address, host:port, who it is. With an error it returns what that node
+	// said of itself all the same, if it said something; nil: it said nothing. The error is an *ImpostorError if somebody
+	// answers whose certificate is not that of the node that it says it is.
+	ProbeAddress(ctx context.Context, address string) (*peerv1.Hello, error)
+	// TransferLeadershipTo hands leadership to a voter; "": to the one that is furthest. It returns nil when this node
+	// does not lead any more. Only a leader can.
+	TransferLeadershipTo(ctx context.Context, name string) error
+}
+
+// ImpostorError says that the certificate of who answers is not that of the node that it says it is.
+type ImpostorError struct{ Err error }
+
+func (e *ImpostorError) Error() string { return e.Err.Error() }
+func (e *ImpostorError) Unwrap() error { return e.Err }
+
 // Node tells about the node itself.
 type Node interface {
 	NodeStatus() NodeStatus
@@ -245,8 +269,11 @@ type NodeStatus struct {
 	MaxLevel  uint32 // the highest that this binary can fold
 	HoldLevel uint32 // see Config.HoldLevel of the node; 0: none
 	LevelHeld string // why Level is below what a member can fold, in words; "": it is not
-	// Members are all of the cluster, this node included, by name.
+	// Members are all of the cluster, this node included, by name: also those that are still being removed.
 	Members []*rollcallv1.Member
+	// GoneVoters are members whose data directories were replaced, and that are still voters of raft's configuration:
+	// they count for a quorum, and never answer.
+	GoneVoters []string
 	// Clocks are how far the members' clocks are from the cluster's, of those that were measured lately.
 	Clocks []ClockOffset
 
@@ -269,6 +296,7 @@ type Deps struct {
 	History   History
 	Agreement Agreement
 	Peers     Peers
+	Members   Members
 	Node      Node
 	// LogClock is the cluster's clock: the time that an entry of the log would be stamped with now, in Unix
 	// nanoseconds.

@@ -38,6 +38,7 @@ type testNode struct {
 	lessor    fakeLessor
 	replica   fakeReplica
 	exporter  fakeExporter
+	members   fakeMembers
 	conn      *grpc.ClientConn // of a client
 	peerLis   *bufconn.Listener
 	apiLis    *bufconn.Listener
@@ -48,15 +49,17 @@ type testCluster struct {
 	t     testing.TB
 	nodes map[string]*testNode
 	names []string
+	stale string // a node that is never fresh, where a test says so
 
 	mu     sync.Mutex
 	refuse map[string]error                     // DialPeer's answer for a name
 	wrap   func(to string, c net.Conn) net.Conn // if set, stands in every peer connection
+	open   map[string][]net.Conn                // peer connections, by the name that was dialed
 }
 
 func newTestCluster(t testing.TB, n int, change ...func(*Config)) *testCluster {
 	t.Helper()
-	c := &testCluster{t: t, nodes: map[string]*testNode{}, refuse: map[string]error{}}
+	c := &testCluster{t: t, nodes: map[string]*testNode{}, refuse: map[string]error{}, open: map[string][]net.Conn{}}
 	for i := range n {
 		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
 	}
@@ -85,7 +88,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	var err error
 	node.Server, err = New(cfg, Deps{
 		Statuses: node.registry, Registry: node.registry, Layers: node.registry, Leases: &node.leases, Access: &node.access, Lessor: &node.lessor, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
-		Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
+		Members: &node.members, Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
 		LogClock: func() int64 { return node.now.UnixNano() + node.later.Load() },
 		Storage:  func() (*rollcallv1.Storage, error) { return &rollcallv1.Storage{LogBytes: 7}, nil },
 	})
@@ -131,7 +134,21 @@ func (c *testCluster) dial(ctx context.Context, name string) (net.Conn, error) {
 	if err == nil && wrap != nil {
 		conn = wrap(name, conn)
 	}
+	if err == nil {
+		c.mu.Lock()
+		c.open[name] = append(c.open[name], conn)
+		c.mu.Unlock()
+	}
 	return conn, err
+}
+
+// cutConnections ends the connections to a node.
+func (c *testCluster) cutConnections(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.open[name] {
+		conn.Close()
+	}
 }
 
 func (c *testCluster) refuseDials(name string, err error) {

@@ -45,6 +45,9 @@ func previewRecord(cmd *logv1.Command, res *logv1.Result) {
 	case logv1.Kind_KIND_TOKEN, logv1.Kind_KIND_ROLE, logv1.Kind_KIND_GRANTS, logv1.Kind_KIND_AUTH:
 		previewAccess(cmd, res)
 		return
+	case logv1.Kind_KIND_MEMBER:
+		res.Records = folded(memberCommandOf(cmd)).GetRecords()
+		return
 	}
 	r := &logv1.RecordResult{Kind: c.GetKind(), Changed: true}
 	missing := func(name string, allowed bool) {

@@ -46,7 +46,7 @@ func benchmarkKeepAlive(b *testing.B, leader string, connections, streams, ids i
 	cfg := DefaultConfig()
 	cfg.Node, cfg.Logger = "n1", n.log
 	srv, err := New(cfg, Deps{Statuses: n.registry, Registry: n.registry, Layers: n.registry, Leases: &n.leases, Access: &n.access, Lessor: &n.lessor, Followers: n.registry, History: n.registry,
-		Agreement: n.agreement, Node: n.agreement, Peers: peerFunc(c.dial)})
+		Agreement: n.agreement, Node: n.agreement, Members: &n.members, Peers: peerFunc(c.dial)})
 	if err != nil {
 		b.Fatal(err)
 	}

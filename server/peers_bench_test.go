@@ -154,7 +154,7 @@ func serveOurs(t *testing.T, lis net.Listener) *ourTarget {
 	cfg.Node, cfg.Logger = "n1", slog.New(slog.DiscardHandler)
 	s, err := New(cfg, Deps{
 		Statuses: f, Registry: registry, Layers: registry, Leases: &fakeLeases{}, Access: foldAccess{f}, Lessor: &fakeLessor{agreement: agreement}, Followers: registry, History: registry, Agreement: agreement, Node: agreement,
-		Peers: peerFunc(func(context.Context, string) (net.Conn, error) { return nil, errRefused }),
+		Members: &fakeMembers{}, Peers: peerFunc(func(context.Context, string) (net.Conn, error) { return nil, errRefused }),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -101,6 +101,7 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 			}
 		}
 	}
+	voters += len(st.GoneVoters)
 	quorum := voters/2 + 1
 	closed := cuts(node, st, answers)
 	for _, c := range closed {
@@ -118,7 +119,7 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 	case res.GetLeader() == "":
 		text := fmt.Sprintf("no leader: writes are refused; %d of %d voters needed", quorum, voters)
 		if answering < quorum {
-			text += fmt.Sprintf(", %d of them answered", answering)
+			text += fmt.Sprintf(", %d of them answered; if the others are lost for good: \"rollcall recover --help\"", answering)
 		}
 		add(noWrites, "%s", text)
 	case cutFrom(closed, node, res.GetLeader()): // said above
@@ -137,22 +138,26 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 			switch {
 			case ms.GetError() != "" && !(ms.GetError() == self.GetError() && !st.Formed):
 				add(memberUnwell, "%s: %s", name, ms.GetError())
-			case !ms.GetReady() && ms.GetError() == "" && res.GetLeader() != "":
+			case !ms.GetReady() && ms.GetError() == "" && res.GetLeader() != "" && a.member.GetPhase() != rollcallv1.MemberPhase_MEMBER_PHASE_JOINING:
 				add(memberUnwell, "%s: not ready: it has heard no leader lately", name)
 			}
 			continue
 		}
-		if cutFrom(closed, node, name) {
-			continue // said above
+		if a.member.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING || cutFrom(closed, node, name) {
+			continue // it is to be silent, or was named above
 		}
-		text := name + ": " + a.why
-		if d := now.Sub(a.since); d >= time.Second {
-			text += " for " + inSeconds(d)
+		silence := now.Sub(a.since)
+		text := calledBy(a.member) + ": " + a.why
+		if silence >= time.Second {
+			text += " for " + inSeconds(silence)
 		}
 		if a.member.GetVoter() && answering == quorum && res.GetWritable() {
 			text += "; one more failure stops writes"
 		}
-		add(memberSilent, "%s", text)
+		add(memberSilent, "%s", text+lossRemedy(a.member, silence, res.GetWritable()))
+	}
+	for _, text := range waitingChanges(res.GetMembers(), silent) {
+		add(memberUnwell, "%s", text)
 	}
 	if st.Formed {
 		switch {

@@ -192,7 +192,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Access == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Access == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Members == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{
@@ -257,6 +257,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		source: deps.Node, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, logClock: deps.LogClock, readiness: s.readiness,
 		pool: s.pool, incoming: in, log: s.log,
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
+		agreement: deps.Agreement, members: deps.Members, changing: make(chan struct{}, 1),
 	}
 	counted, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
 	api, streams := audited(cfg.Audit, s.callers, counted), audited(cfg.Audit, s.callers, s.requests.Streams(counted))
@@ -267,6 +268,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, denials: &s.denials, rights: access, streams: s.open, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 		renewer: s.renewer, leases: deps.Leases, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff, audit: cfg.Audit, limits: s.limits,
 	}
+	cluster.changes = changes
 	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, changes)
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
 		reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
@@ -290,6 +292,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.goroutines.Go(func() { s.readiness.run(ctx) })
 	s.goroutines.Go(func() { leaders.Run(ctx) })
 	s.goroutines.Go(func() { s.open.Run(ctx) })
+	s.goroutines.Go(func() { cluster.forgetDeparted(ctx) })
 	if cfg.ReadyMaxStaleness > 0 {
 		s.goroutines.Go(func() {
 			select {

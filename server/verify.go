@@ -53,7 +53,13 @@ func (s *clusterService) Verify(ctx context.Context, req *rollcallv1.VerifyReque
 func (s *clusterService) verify(ctx context.Context) *rollcallv1.VerifyResponse {
 	st := s.source.NodeStatus()
 	names := make([]string, 0, len(st.Members))
+	voters := make(map[string]bool, len(st.Members))
 	for _, m := range st.Members {
+		voters[m.GetName()] = m.GetVoter()
+		switch m.GetPhase() {
+		case rollcallv1.MemberPhase_MEMBER_PHASE_JOINING, rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING:
+			continue // it does not hold the registry yet, or need not any more
+		}
 		names = append(names, m.GetName())
 	}
 	if !slices.Contains(names, s.node) { // removed, or not a member yet
@@ -81,7 +87,7 @@ func (s *clusterService) verify(ctx context.Context) *rollcallv1.VerifyResponse 
 	for _, name := range names {
 		res.Members = append(res.Members, held[name])
 	}
-	conclude(res)
+	conclude(res, voters)
 	return res
 }
 
@@ -132,8 +138,8 @@ func (s *clusterService) askHashes(ctx context.Context, names []string, own *log
 	return behind, forgot
 }
 
-// conclude compares the members' state hashes and fills in the verdict.
-func conclude(res *rollcallv1.VerifyResponse) {
+// conclude compares the members' state hashes and fills in the verdict. Voters alone make a majority.
+func conclude(res *rollcallv1.VerifyResponse, voters map[string]bool) {
 	type kind struct {
 		version uint32
 		hash    string
@@ -152,8 +158,22 @@ func conclude(res *rollcallv1.VerifyResponse) {
 	for k := range groups {
 		versions[k.version] = true
 	}
+	votes := func(names []string) (n int) {
+		for _, name := range names {
+			if voters[name] {
+				n++
+			}
+		}
+		return n
+	}
+	all := 0
+	for _, votes := range voters {
+		if votes {
+			all++
+		}
+	}
 	sorted := slices.SortedFunc(maps.Values(groups), func(a, b []string) int {
-		return cmp.Or(len(b)-len(a), slices.Compare(a, b))
+		return cmp.Or(votes(b)-votes(a), len(b)-len(a), slices.Compare(a, b))
 	})
 	at := fmt.Sprintf("after log entry %d (revision %d)", res.GetIndex(), res.GetRevision())
 	var parts []string
@@ -168,7 +188,7 @@ func conclude(res *rollcallv1.VerifyResponse) {
 		parts = append(parts, fmt.Sprintf("all %d members hold the same registry %s", len(sorted[0]), at))
 	case len(sorted) == 1 && len(sorted[0]) > 1:
 		parts = append(parts, fmt.Sprintf("%s hold the same registry %s", inSentence(sorted[0]), at))
-	case len(sorted) > 1 && 2*len(sorted[0]) > len(res.GetMembers()):
+	case len(sorted) > 1 && 2*votes(sorted[0]) > all:
 		others := slices.Concat(sorted[1:]...)
 		slices.Sort(others)
 		parts = append(parts, fmt.Sprintf("the registry of %s is not what %s hold %s: see its log and docs/guarantees.md", inSentence(others), inSentence(sorted[0]), at))

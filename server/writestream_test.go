@@ -435,7 +435,7 @@ func TestAStuckWriteStreamDoesNotHoldUpTheStop(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Node, cfg.Logger = "n1", n.log
 	srv, err := New(cfg, Deps{Statuses: n.registry, Registry: n.registry, Layers: n.registry, Leases: &n.leases, Access: &n.access, Lessor: &n.lessor, Followers: n.registry, History: n.registry,
-		Agreement: n.agreement, Node: n.agreement, Peers: peerFunc(nil)})
+		Agreement: n.agreement, Node: n.agreement, Members: &n.members, Peers: peerFunc(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,9 @@ func OpenDirectory(path, node string) (_ *Directory, err error) {
 	if node == "" {
 		return nil, errors.New("open data directory: no node name")
 	}
+	if err := refuseCutOff(path); err != nil {
+		return nil, err
+	}
 	if err := vfs.MkdirAll(path); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be used: %w", path, err)
 	}
@@ -75,28 +78,64 @@ func OpenDirectory(path, node string) (_ *Directory, err error) {
 // be writable. Several processes may read it at once. The error is ErrInUse, says that it is not the data
 // directory of a node, is an IdentityError, or is the disk's.
 func OpenReadOnly(path string) (*Directory, error) {
-	name := filepath.Join(path, identityName)
-	data, err := os.ReadFile(name)
-	if errors.Is(err, os.ErrNotExist) {
+	d, lost, err := OpenDamaged(path)
+	if err == nil && lost != nil {
+		err = errors.Join(lost, d.Close())
+	}
+	if errors.Is(err, os.ErrNotExist) || lost != nil && !errors.As(lost, new(*IdentityError)) {
 		return nil, fmt.Errorf("%s is not the data directory of a node: it has no %s", path, identityName)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("data directory %s cannot be read: %w", path, err)
-	}
-	lock, err := lockShared(filepath.Join(path, lockName))
-	if errors.Is(err, ErrInUse) {
-		return nil, fmt.Errorf("data directory %s is %w", path, ErrInUse)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("data directory %s cannot be locked: %w", path, err)
-	}
-	id, err := parseIdentity(data)
-	d := &Directory{path: path, lock: lock, identity: id}
-	if err != nil {
-		return nil, errors.Join(&IdentityError{name, err}, d.Close())
+		return nil, err
 	}
 	return d, nil
 }
+
+// OpenDamaged is OpenReadOnly, but opens a directory whose identity is damaged or lost, too: lost says so, and the
+// Identity is then empty. err is ErrInUse, os.ErrNotExist if the directory holds nothing of a node, an IdentityError
+// that wraps ErrNewer, or the disk's.
+func OpenDamaged(path string) (_ *Directory, lost, err error) {
+	name := filepath.Join(path, identityName)
+	data, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		found, err := contents(path)
+		if err != nil {
+			return nil, nil, fmt.Errorf("data directory %s cannot be read: %w", path, err)
+		}
+		if len(found) == 0 {
+			return nil, nil, errNoNode{path}
+		}
+		lost = fmt.Errorf("%s is missing", name)
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("data directory %s cannot be read: %w", path, err)
+	}
+	lock, err := lockShared(filepath.Join(path, lockName))
+	if errors.Is(err, ErrInUse) {
+		return nil, nil, fmt.Errorf("data directory %s is %w", path, ErrInUse)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("data directory %s cannot be locked: %w", path, err)
+	}
+	d := &Directory{path: path, lock: lock}
+	if lost == nil {
+		d.identity, err = parseIdentity(data)
+		if errors.Is(err, ErrNewer) {
+			return nil, nil, errors.Join(&IdentityError{name, err}, d.Close())
+		}
+		if err != nil {
+			lost = &IdentityError{name, err}
+		}
+	}
+	return d, lost, nil
+}
+
+// errNoNode means that a directory holds nothing of a node.
+type errNoNode struct{ path string }
+
+func (e errNoNode) Error() string {
+	return fmt.Sprintf("%s is not the data directory of a node: it has no %s", e.path, identityName)
+}
+func (e errNoNode) Unwrap() error { return os.ErrNotExist }
 
 // Path returns the path the directory was opened by.
 func (d *Directory) Path() string { return d.path }

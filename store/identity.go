@@ -221,19 +221,27 @@ func openIdentity(dir, node string) (Identity, error) {
 	return id, nil
 }
 
-func newIdentity(dir, node string) (Identity, error) {
-	var found []string
+// contents returns which parts of a node's data a directory holds, sorted.
+func contents(dir string) (found []string, err error) {
 	for _, name := range []string{raftlog.FileName, raftlog.DirName, registry.FileName, snapshot.DirName} {
 		there, err := vfs.Exists(filepath.Join(dir, name))
 		if err != nil {
-			return Identity{}, fmt.Errorf("data directory %s cannot be used: %w", dir, err)
+			return nil, err
 		}
 		if there {
 			found = append(found, name)
 		}
 	}
+	slices.Sort(found)
+	return found, nil
+}
+
+func newIdentity(dir, node string) (Identity, error) {
+	found, err := contents(dir)
+	if err != nil {
+		return Identity{}, fmt.Errorf("data directory %s cannot be used: %w", dir, err)
+	}
 	if len(found) > 0 {
-		slices.Sort(found)
 		return Identity{}, fmt.Errorf("%s is missing but %s holds %v: whose they are is not known; "+
 			"put %s back; if it is lost, %s",
 			filepath.Join(dir, identityName), dir, found, identityName, raftlog.LostMember)

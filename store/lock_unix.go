@@ -5,6 +5,8 @@ package store
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -50,4 +52,26 @@ func lock(f *os.File, how int) (*os.File, error) {
 		return nil, vfs.ErrInUse
 	}
 	return nil, &os.PathError{Op: "flock", Path: f.Name(), Err: err}
+}
+
+// ownAs gives all of a new directory, for a process that may do that, the owner of an old one, and itself the old one's
+// mode: who repairs a node is not always who runs it.
+func ownAs(path, old string) error {
+	info, err := os.Stat(old)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if ok && os.Geteuid() == 0 {
+		err = filepath.WalkDir(path, func(name string, _ os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return os.Lchown(name, int(owner.Uid), int(owner.Gid))
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, info.Mode().Perm())
 }

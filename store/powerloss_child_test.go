@@ -27,7 +27,7 @@ import (
 
 // The process that uses the disk is told in its environment what to do.
 const (
-	childMode = "ROLLCALL_POWERLOSS_CHILD" // "write", "look", "read" or "restore"
+	childMode = "ROLLCALL_POWERLOSS_CHILD" // what powerLossChild knows
 	childPath = "ROLLCALL_POWERLOSS_PATH"
 	childKind = "ROLLCALL_POWERLOSS_KIND"
 )
@@ -37,7 +37,8 @@ func say(what string, value any) { fmt.Println(what, value) }
 
 func powerLossChild(mode string) int {
 	d := &directory{path: os.Getenv(childPath), kind: raftlog.Kind(os.Getenv(childKind))}
-	do := map[string]func() error{"write": d.write, "look": d.look, "read": d.read, "restore": d.restore}[mode]
+	do := map[string]func() error{"write": d.write, "look": d.look, "read": d.read, "restore": d.restore,
+		"source": d.source, "recover": d.recoverIt, "recover in two": d.recoverInTwo, "settle": d.settle}[mode]
 	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

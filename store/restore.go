@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -25,6 +27,7 @@ type Restoration struct {
 	DirectoryID string
 	Founding    Founding     // of the new cluster; Node is among its members, with DirectoryID
 	LogKind     raftlog.Kind // "": raftlog.DefaultKind
+	Term        uint64       // the new cluster's terms are later than this one; 0: than the content's
 	Kinds       registry.Kinds
 	// Rehash returns the state hash of the registry in a registry file if it were of the new cluster and had no
 	// records of kinds that belong to a cluster. Its error means that the backup is not used.
@@ -39,10 +42,7 @@ var ErrNotEmpty = errors.New("not empty")
 // members none, until they announce themselves. identity.json comes last: without it no node starts. If it
 // fails, what it made is removed.
 func Restore(file string, r Restoration) (_ snapshot.Backup, err error) {
-	if r.LogKind == "" {
-		r.LogKind = raftlog.DefaultKind
-	}
-	if err := r.LogKind.Validate(); err != nil {
+	if err := r.setKind(); err != nil {
 		return snapshot.Backup{}, err
 	}
 	// Before anything is made: the file may be nothing of ours.
@@ -59,7 +59,12 @@ func Restore(file string, r Restoration) (_ snapshot.Backup, err error) {
 		}
 		err = errors.Join(err, d.Close())
 	}()
-	return r.fill(d, file)
+	return r.extract(d, file)
+}
+
+func (r *Restoration) setKind() error {
+	r.LogKind = cmp.Or(r.LogKind, raftlog.DefaultKind)
+	return r.LogKind.Validate()
 }
 
 // claim locks the directory and makes sure that it is empty. made: it was missing.
@@ -101,10 +106,43 @@ func checkEmpty(path string) error {
 	}
 	for _, e := range entries {
 		if !slices.Contains(notContent, e.Name()) {
-			return fmt.Errorf("data directory %s is %w: it holds %s; a backup is restored into an empty one only", path, ErrNotEmpty, e.Name())
+			return notEmpty(path, entries)
 		}
 	}
 	return nil
+}
+
+// notEmpty says what a directory holds, and what to do about it.
+func notEmpty(path string, entries []os.DirEntry) error {
+	is := func(format string, args ...any) error {
+		return fmt.Errorf("data directory %s is %w: %s", path, ErrNotEmpty, fmt.Sprintf(format, args...))
+	}
+	lock, err := lockShared(filepath.Join(path, lockName))
+	if errors.Is(err, ErrInUse) {
+		return is("a node runs on it; stop the node first, or name another directory")
+	}
+	if lock != nil {
+		lock.Close()
+	}
+	save := fmt.Sprintf("\"rollcall snapshot save --data %s FILE\" saves what it holds", path)
+	id, err := readIdentity(path)
+	switch {
+	case err == nil && id.Founding != nil:
+		return is("it is the data directory of %s of cluster %s; %s, and \"rollcall recover --data %s\" makes a new cluster of it; "+
+			"to restore the backup all the same, move the directory away first", id.Node, id.Founding.ClusterID, save, path)
+	case err == nil:
+		return is("it is the data directory of %s, which belongs to no cluster yet; remove it first, or name another one", id.Node)
+	}
+	found, err := contents(path)
+	identity, _ := vfs.Exists(filepath.Join(path, identityName))
+	spool := slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), vfs.TempPrefix) })
+	switch {
+	case identity || len(found) > 0 && (err != nil || raftlog.HoldsEntries(path)):
+		return is("it holds the data of a node whose %s is damaged or lost; %s; to restore the backup all the same, move the directory away first", identityName, save)
+	case len(found) > 0 || spool:
+		return is("a restore of it was cut off; remove it, and restore again")
+	}
+	return is("it holds %s, which is none of a node's; name another one", entries[0].Name())
 }
 
 // empty removes all of a directory that was empty, and itself if it was missing. The lock is held.
@@ -123,32 +161,48 @@ func (d *Directory) empty(made bool) error {
 	return errors.Join(errs...)
 }
 
-func (r Restoration) fill(d *Directory, file string) (snapshot.Backup, error) {
+// extract takes the registry file out of a backup and makes a directory of it.
+func (r Restoration) extract(d *Directory, file string) (snapshot.Backup, error) {
 	b, registryFile, err := registry.ExtractBackup(file, d.path)
 	if err != nil {
 		return snapshot.Backup{}, err
 	}
 	name := registryFile.Path()
+	if err := registryFile.Close(); err != nil {
+		return snapshot.Backup{}, err
+	}
+	if err := r.fill(d, name, b.Meta); err != nil {
+		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
+	}
+	return b, nil
+}
+
+// fill makes a directory of the registry file name, a temporary one in it whose content meta describes.
+func (r Restoration) fill(d *Directory, name string, meta *logv1.RegistryMeta) error {
+	registryFile, err := registry.OpenReader(name)
+	if err != nil {
+		return err
+	}
 	hash, err := r.Rehash(registryFile)
 	if closeErr := registryFile.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		return snapshot.Backup{}, fmt.Errorf("%s: %w", file, err)
+		return err
 	}
-	meta := proto.CloneOf(b.Meta)
+	meta = proto.CloneOf(meta)
 	meta.ClusterId, meta.DirectoryId, meta.StateHash = r.Founding.ClusterID, r.DirectoryID, hash
 	meta.RestoredRevision = meta.GetRevision()
 	if err := registry.Refound(name, meta, r.Kinds); err != nil {
-		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
+		return err
 	}
 	if err := r.raft(d, meta, name); err != nil {
-		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
+		return err
 	}
 	if err := vfs.Install(name, d.file(registry.FileName)); err != nil {
-		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
+		return err
 	}
-	return b, d.identity.write(d.path)
+	return d.identity.write(d.path)
 }
 
 // raft makes what raft starts from: a snapshot of the registry file in the file name, whose configuration is the
@@ -185,5 +239,5 @@ func (r Restoration) raft(d *Directory, meta *logv1.RegistryMeta, name string) (
 	if err := sink.Close(); err != nil {
 		return err
 	}
-	return raftlog.Create(d.path, r.DirectoryID, r.LogKind, meta.GetTerm())
+	return raftlog.Create(d.path, r.DirectoryID, r.LogKind, max(r.Term, meta.GetTerm()))
 }

@@ -69,11 +69,11 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"linearizable":  "bench check, events, get, history, lease list, list, override list, probe, rule check, rule list, why",
 		"log-format":    "agent, serve",
 		"log-level":     "agent, dev, serve",
-		"log-store":     "serve, snapshot restore",
+		"log-store":     "recover, serve, snapshot restore",
 		"max-staleness": "events, get, history, lease list, list, override list, probe, rule check, rule list, why",
-		"member":        "serve, snapshot restore",
+		"member":        "recover, serve, snapshot restore",
 		"min-revision":  "events, get, history, lease list, list, override list, probe, rule check, rule list, why",
-		"node":          "serve, snapshot restore",
+		"node":          "recover, serve, snapshot restore",
 		"rate":          "bench check, bench write",
 		"reason":        "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, member add, member promote, member remove, member replace, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke",
 		"request-id":    "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, member add, member promote, member remove, member replace, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke",
@@ -81,7 +81,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"since":         "events, history",
 		"until":         "events, history",
 		// The data of one stopped or running node.
-		"data": "compact, serve, snapshot restore",
+		"data": "compact, recover, serve, snapshot restore",
 	}
 	for name, paths := range shared {
 		switch name {
@@ -111,12 +111,13 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"override set --break-glass", "override set --dry-run", "override set --for", "override set --forever",
 		"probe --addr", "probe --gzip", "probe --rpc-header", "probe --service", "probe --tls", "probe --tls-ca-cert", "probe --tls-client-cert", "probe --tls-client-key",
 		"probe --tls-no-verify", "probe --tls-server-name", "probe --user-agent", "probe --verbose",
+		"recover --committed-only", "recover --dry-run", "recover --inspect",
 		"resume --break-glass", "resume --dry-run",
 		"role remove --dry-run", "role set --dry-run",
 		"rule add --dry-run", "rule add --enforce-reports", "rule add --min", "rule add --percent", "rule remove --dry-run",
 		"set --break-glass", "set --dry-run", "set --forget-after", "set --keep-alive", "set --lease", "set --on-expiry", "set --on-stop", "set --ttl",
 		"shutdown --break-glass", "shutdown --dry-run", "shutdown --for", "shutdown --forever",
-		"snapshot save --force", "status --wait", "status --watch", "token create --description", "token create --dry-run", "token create --on", "token create --out", "token create --role", "token create --ttl", "token generate --out",
+		"snapshot save --committed-only", "snapshot save --data", "snapshot save --force", "status --wait", "status --watch", "token create --description", "token create --dry-run", "token create --on", "token create --out", "token create --role", "token create --ttl", "token generate --out",
 		"token revoke --dry-run", "token revoke --id", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
 	}
 	if !slices.Equal(only, wantOnly) {
@@ -183,7 +184,7 @@ func TestFlagsWithoutATextAreRefused(t *testing.T) {
 	for _, args := range []string{
 		"set a up --actor", "set a up --lease", "delete a --lease", "set a up --request-id", "set a up --cluster", "delete a --actor", "delete a --request-id", "delete a --cluster",
 		"get a --cluster", "list --cluster", "events --actor", "events --cluster", "history a --cluster", "probe a --cluster", "verify --data", "agent --config",
-		"snapshot restore x --token", "bench write --actor", "bench clean --prefix", "dev --data", "whoami --token-file", "auth can read a --identity", "auth enable --anonymous",
+		"snapshot restore x --token", "snapshot save x --data", "bench write --actor", "bench clean --prefix", "dev --data", "whoami --token-file", "auth can read a --identity", "auth enable --anonymous",
 		"grant add cert:a --on x --role", "grant add cert:a --role x --on", "token create a --role x --on y --out", "token generate --out", "token revoke --id", "member add n4 --peer", "member replace n3 --peer", "member remove n3 --request-id",
 	} {
 		flag := args[strings.LastIndex(args, "--"):]

@@ -61,7 +61,7 @@ var nowhere = filepath.Join(os.TempDir(), "rollcall-test-no-such-directory", "ba
 var unsaved = filepath.Join(os.TempDir(), "rollcall-test-unsaved-backup")
 
 // offline are command lines that ask no node, none of which can do anything.
-var offline = []string{"serve", "agent --config " + nowhere, "dev --nodes 0", "compact --data " + nowhere, "snapshot inspect " + nowhere, "snapshot restore " + nowhere, "cert ca --dir " + nowhere, "cert node n1 --dir " + nowhere, "cert client ops --dir " + nowhere, "token generate --out " + nowhere, "version", "completion bash", "completion zsh", "completion fish", "completion powershell", "help"}
+var offline = []string{"serve", "agent --config " + nowhere, "dev --nodes 0", "compact --data " + nowhere, "recover --data " + nowhere, "snapshot inspect " + nowhere, "snapshot restore " + nowhere, "cert ca --dir " + nowhere, "cert node n1 --dir " + nowhere, "cert client ops --dir " + nowhere, "token generate --out " + nowhere, "version", "completion bash", "completion zsh", "completion fish", "completion powershell", "help"}
 
 func TestEveryCommandIsTriedWithBadInput(t *testing.T) {
 	tried := map[string]bool{}
@@ -130,7 +130,7 @@ func stays(cmd *cobra.Command, flag string) bool {
 func TestWrongArgumentsInPlainWords(t *testing.T) {
 	dead := closedPort()
 	for _, line := range []string{
-		"frob", "sett a up", "snapshot", "snapshot foo", "snapshot foo --force", "snapshot save", "snapshot inspect", "snapshot restore", "snapshot save a b", "bench", "bench foo", "bench -x",
+		"frob", "sett a up", "snapshot", "snapshot foo", "snapshot foo --force", "snapshot save", "snapshot inspect", "snapshot restore", "snapshot save a b", "snapshot save a --committed-only", "recover", "recover a", "recover --inspect", "recover --inspect a --data b", "recover --data a b", "bench", "bench foo", "bench -x",
 		"help sett", "help snapshot foo", "help set foo", "completion", "completion tcsh", "completion bash zsh", "list -q", "list -timeout 3s", "list a b", "--zzz", "-e x frob", "-e",
 		"list --", "list -- -q", "set", "set a", "set a b c", "set =", "set a=", "set =up", "set a=up a=down", "set a=up,b=up", "set \x00 up", "set a \x00", "get", "get \xff", "get a b",
 		"delete", "delete a b", "delete rollcall.live", "history", "history rollcall.live", "watch", "watch a b", "watch a --prefix b", "wait", "wait a b", "probe a b", "events \xff",

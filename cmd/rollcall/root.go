@@ -133,7 +133,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
 	add(groupAccess, newWhoAmICommand(a), newAuthCommand(a), newTokenCommand(a), newRoleCommand(a), newGrantCommand(a))
 	takeFlagsOnce(root, groupAccess)
-	add(groupCluster, newStatusCommand(a), newMemberCommand(a), newTransferLeaderCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newCertCommand(a), newBenchCommand(a))
+	add(groupCluster, newStatusCommand(a), newMemberCommand(a), newTransferLeaderCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newRecoverCommand(a), newCertCommand(a), newBenchCommand(a))
 	version, help := newVersionCommand(a), newHelpCommand()
 	completion := newCompletionCommand(root)
 	root.AddCommand(version, completion)
@@ -178,7 +178,7 @@ func hideGlobals(root *cobra.Command) {
 		}
 		hideGlobal(find(root, path), root, tokenFlagName)
 	}
-	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease", "auth", "token", "token generate", "role", "grant", "member", "cert", "cert ca", "cert node", "cert client"} {
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "recover", "bench", "override", "rule", "lease", "auth", "token", "token generate", "role", "grant", "member", "cert", "cert ca", "cert node", "cert client"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout", tokenFlagName)
 		hideGlobal(find(root, path), root, tlsFlagNames...)
 	}
@@ -187,7 +187,7 @@ func hideGlobals(root *cobra.Command) {
 // hideTableFlags takes the flags of tables out of the help of commands that print none. They are not refused
 // there: a shell's alias may give them to every command.
 func hideTableFlags(root *cobra.Command) {
-	tables := []string{"get", "list", "watch", "events", "history", "wait", "status", "verify", "snapshot inspect", "override list", "rule list", "rule check", "lease list", "token list", "role list", "grant list", "member list"}
+	tables := []string{"get", "list", "watch", "events", "history", "wait", "status", "verify", "snapshot inspect", "recover", "override list", "rule list", "rule check", "lease list", "token list", "role list", "grant list", "member list"}
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		for _, c := range cmd.Commands() {

@@ -19,20 +19,32 @@ import (
 )
 
 func newSnapshotSaveCommand(a *app) *cobra.Command {
-	var force bool
+	var force, committedOnly bool
+	var data string
 	cmd := &cobra.Command{
-		Use:   "save FILE",
-		Short: "Back up a running cluster into a file",
+		Use:   "save FILE [--data DIR]",
+		Short: "Back up a running cluster, or a stopped node's data, into a file",
 		Long: `Asks the first node that answers for a copy of its registry and history, and writes it to FILE. FILE is
 written whole and checked, or not at all. The node goes on serving. It need not be the leader, and needs
-no quorum: it saves what it has applied. There is no time limit unless you give --timeout.`,
+no quorum: it saves what it has applied. There is no time limit unless you give --timeout.
+
+With --data, the data of a stopped node are saved, damaged or not. Nothing in them is changed. That is
+for a cluster whose quorum is lost. The backup holds all that the node has on disk. The last entries of
+its raft log may never have been committed; the command tells how many, and --committed-only leaves out
+what is not known to be committed. If anything may be missing, it is said, and the exit status is 4.
+There must be room for the data three times beside FILE. ROLLCALL_DATA is not used here.`,
 		Example: `  rollcall snapshot save /backup/rollcall-$(date +%F).snapshot
-  rollcall snapshot save --endpoints 10.0.0.3:7600 survivor.snapshot`,
+  rollcall snapshot save --endpoints 10.0.0.3:7600 survivor.snapshot
+  rollcall snapshot save --data /var/lib/rollcall survivor.snapshot`,
 		Args: exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := args[0]
 			if file == "-" {
 				return invalid("a snapshot is checked as a file and is not written to the output; name a file")
+			}
+			offline := cmd.Flags().Changed("data") // by the flag only: see cliflag.FlagOnly
+			if committedOnly && !offline {
+				return invalid("--committed-only is for --data: a node that runs saves what it has applied, and that is committed")
 			}
 			if !force && fileExists(file) {
 				return fileThere(file)
@@ -49,6 +61,9 @@ no quorum: it saves what it has applied. There is no time limit unless you give 
 				defer cancel()
 				ctx = bounded
 			}
+			if offline {
+				return a.saveData(ctx, data, file, force, committedOnly)
+			}
 			c, err := a.dial()
 			if err != nil {
 				return err
@@ -58,7 +73,11 @@ no quorum: it saves what it has applied. There is no time limit unless you give 
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it is there")
-	cliflag.FlagOnly(cmd.Flags(), "force")
+	cmd.Flags().StringVar(&data, "data", "", "`directory` of a stopped node's data, to be saved in place of a running node's")
+	cmd.Flags().SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
+	cmd.Flags().BoolVar(&committedOnly, "committed-only", false, "with --data: only what is known to be committed")
+	cliflag.FlagOnly(cmd.Flags(), "force", "data", "committed-only") // ROLLCALL_DATA is for serve
+	cliflag.NotEmpty(cmd.Flags(), "data")
 	return cmd
 }
 

@@ -118,7 +118,7 @@ var everyCommand = []struct {
 // noOutputTest says why a command is not in everyCommand.
 var noOutputTest = map[string]string{
 	"dev": "runs nodes", "serve": "is a node", "agent": "goes on", "bench check": "needs a load", "bench watch": "needs a load", "bench write": "needs a load",
-	"verify": "asks real nodes", "snapshot save": "asks a real node", "snapshot inspect": "needs a backup", "snapshot restore": "needs a backup",
+	"verify": "asks real nodes", "snapshot save": "asks a real node", "snapshot inspect": "needs a backup", "snapshot restore": "needs a backup", "recover": "needs the data of a node that has run: see TestRecover",
 	"cert ca": "makes files: see TestCertWithABrokenOutput", "cert node": "as cert ca", "cert client": "as cert ca",
 	"lease keep-alive": "goes on: see TestRenewalsOutliveTheirReader",
 	"completion zsh":   "as bash", "completion fish": "as bash", "completion powershell": "as bash",

@@ -255,7 +255,7 @@ func TestHelpAmongFlags(t *testing.T) {
 func TestHelpHasNoFlagsThatDoNothing(t *testing.T) {
 	for command, none := range map[string][]string{
 		"serve": {"--endpoints", "--timeout", "--output"}, "dev": {"--endpoints", "--timeout", "--output"}, "compact": {"--endpoints", "--timeout"},
-		"version": {"--endpoints", "--timeout"}, "snapshot inspect": {"--endpoints", "--timeout"}, "snapshot restore": {"--endpoints", "--timeout"},
+		"version": {"--endpoints", "--timeout"}, "snapshot inspect": {"--endpoints", "--timeout"}, "snapshot restore": {"--endpoints", "--timeout"}, "recover": {"--endpoints", "--timeout"},
 		"completion bash": {"--endpoints", "--timeout", "--output"}, "help": {"--endpoints", "--timeout", "--output"}, "watch": {"--timeout"},
 	} {
 		r := rollcall(t, append(strings.Fields(command), "--help")...)

@@ -1,8 +1,10 @@
 package peerconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"sync"
@@ -25,14 +27,14 @@ type Dialer interface {
 	DialPeer(ctx context.Context, name string) (net.Conn, error)
 }
 
-// Pool keeps one gRPC connection per member. Members are few and keep their names, so
-// connections stay until the pool closes: closing one when its member stops leading would break
-// the calls still on it.
+// Pool keeps one gRPC connection per member. Connections stay until the pool closes, or until their member is none any
+// more (Keep): closing one when its member stops leading would break the calls still on it.
 type Pool struct {
 	dialer Dialer
 
-	mu     sync.Mutex // guards conns and closed
+	mu     sync.Mutex // guards the rest
 	conns  map[string]*Conn
+	kept   map[string]string // of the last Keep
 	closed bool
 }
 
@@ -41,6 +43,7 @@ type Conn struct {
 	*grpc.ClientConn
 
 	mu      sync.Mutex    // guards the rest
+	left    bool          // its member is none any more
 	dialErr error         // of the last dial; nil after one that succeeded
 	dials   int           // that have ended
 	next    chan struct{} // closed and replaced when a dial ends
@@ -51,8 +54,11 @@ func NewPool(dialer Dialer) *Pool {
 	return &Pool{dialer: dialer, conns: make(map[string]*Conn)}
 }
 
-// ErrClosed is the error of a pool that is closed.
-var ErrClosed = errors.New("this node is stopping")
+// ErrClosed is the error of a pool that is closed, and ErrLeft that of a connection whose member is none any more.
+var (
+	ErrClosed = errors.New("this node is stopping")
+	ErrLeft   = errors.New("it is no member any more")
+)
 
 // Get returns the connection to a member; it does no I/O.
 func (p *Pool) Get(name string) (*Conn, error) {
@@ -104,6 +110,34 @@ func (p *Pool) Get(name string) (*Conn, error) {
 	return c, nil
 }
 
+// Keep ends the connections to all but these members, by name, each with its data directory: also to a member that has
+// another directory now than before. "": as before.
+func (p *Pool) Keep(members map[string]string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, c := range p.conns {
+		directory, member := members[name]
+		if before := p.kept[name]; member && (directory == "" || before == "" || directory == before) {
+			continue
+		}
+		delete(p.conns, name)
+		c.leave()
+	}
+	kept := maps.Clone(members)
+	for name, directory := range kept {
+		kept[name] = cmp.Or(directory, p.kept[name])
+	}
+	p.kept = kept
+}
+
+// leave ends a connection whose member is none any more.
+func (c *Conn) leave() {
+	c.mu.Lock()
+	c.left = true
+	c.mu.Unlock()
+	c.Close()
+}
+
 // Close ends all connections, and with them the calls on them. It is idempotent.
 func (p *Pool) Close() {
 	p.mu.Lock()
@@ -145,7 +179,7 @@ func (c *Conn) Ready(ctx context.Context, failFast bool) error {
 		case state == connectivity.Idle:
 			c.Connect()
 		case state == connectivity.Shutdown:
-			return ErrClosed
+			return c.ended()
 		case failFast && dials > before && err != nil:
 			return err
 		}
@@ -160,6 +194,16 @@ func (c *Conn) Ready(ctx context.Context, failFast bool) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// ended is why a connection is closed.
+func (c *Conn) ended() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left {
+		return ErrLeft
+	}
+	return ErrClosed
 }
 
 // EndedBy returns ctx, ended also when c is closed. done must be called.

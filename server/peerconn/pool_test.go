@@ -217,3 +217,43 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("a read that took too long reads %q", got)
 	}
 }
+
+// TestKeep: a connection ends with its member, or with its member's data directory.
+func TestKeep(t *testing.T) {
+	withPool(t, func(t *testing.T, p *Pool, d *fakeDialer) {
+		open := map[string]*Conn{}
+		for _, name := range []string{"n2", "n3", "n4"} {
+			open[name] = get(t, p, name)
+			if err := open[name].Ready(t.Context(), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, step := range []struct {
+			members map[string]string
+			ended   string
+		}{
+			{map[string]string{"n2": "a", "n3": "", "n4": "d"}, ""},
+			{map[string]string{"n2": "a", "n3": "c", "n4": ""}, ""},
+			{map[string]string{"n2": "a", "n3": "c", "n4": "d"}, ""},
+			{map[string]string{"n2": "a", "n3": "c", "n4": ""}, ""},
+			{map[string]string{"n2": "a", "n3": "c", "n4": "e"}, "n4"},
+			{map[string]string{"n2": "a"}, "n3"},
+		} {
+			p.Keep(step.members)
+			for name, c := range open {
+				if ended := c.GetState() == connectivity.Shutdown; ended != (name == step.ended) {
+					t.Errorf("after %v: %s has ended: %v", step.members, name, ended)
+				}
+			}
+			if step.ended != "" {
+				if err := open[step.ended].Ready(t.Context(), false); !errors.Is(err, ErrLeft) {
+					t.Errorf("%v", err)
+				}
+				delete(open, step.ended)
+				if again := get(t, p, step.ended); again.Ready(t.Context(), true) != nil {
+					t.Error("who is a member again is not reached")
+				}
+			}
+		}
+	})
+}

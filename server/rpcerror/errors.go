@@ -119,6 +119,17 @@ var codeOf = map[string]codes.Code{
 	ReasonTLSRequired:        codes.FailedPrecondition,
 	ReasonRateLimited:        codes.ResourceExhausted,
 	ReasonAccessChanged:      codes.Unavailable,
+	ReasonMemberExists:       codes.AlreadyExists,
+	ReasonDirectoryRemoved:   codes.FailedPrecondition,
+	ReasonLastVoter:          codes.FailedPrecondition,
+	ReasonWouldLoseQuorum:    codes.FailedPrecondition,
+	ReasonChangeInProgress:   codes.FailedPrecondition,
+	ReasonMemberNotEmpty:     codes.FailedPrecondition,
+	ReasonMemberNotWaiting:   codes.FailedPrecondition,
+	ReasonMemberUnreachable:  codes.FailedPrecondition,
+	ReasonMemberMismatch:     codes.InvalidArgument,
+	ReasonMemberAnswers:      codes.FailedPrecondition,
+	ReasonNotTransferred:     codes.FailedPrecondition,
 }
 
 // Failure is an outcome on its way to a status. The server's own code returns it; the outermost handler

@@ -22,6 +22,9 @@ func Refused(r *logv1.Refusal) *Failure {
 	if f := accessRefused(r, meta); f != nil {
 		return f
 	}
+	if f := memberRefused(r, meta); f != nil {
+		return f
+	}
 	switch r.GetReason() {
 	case logv1.Refusal_REASON_RULE_BROKEN:
 		return rulesBroken(r, meta)
@@ -60,11 +63,12 @@ var metaOf = map[logv1.Kind]string{
 	logv1.Kind_KIND_TOKEN:    MetaName,
 	logv1.Kind_KIND_ROLE:     MetaName,
 	logv1.Kind_KIND_GRANTS:   MetaName,
+	logv1.Kind_KIND_MEMBER:   MetaMember,
 }
 
 // RefusalText says in one sentence why a command was refused.
 func RefusalText(r *logv1.Refusal) string {
-	if text := accessText(r); text != "" {
+	if text := cmp.Or(accessText(r), memberText(r)); text != "" {
 		return text
 	}
 	subject := recordText(r)
@@ -143,6 +147,8 @@ var remedy = map[string]string{
 	"tokens":           "revoke some first",
 	"roles":            "delete some first",
 	"identities":       "take away all grants of some identity first",
+	"voters":           "remove one first, or add the node as a replica (--replica)",
+	"replicas":         "remove one first",
 }
 
 // lowest is what the lowest value of a field means.

@@ -162,6 +162,20 @@ func (d *Disk) rename(from uint64, name string, to uint64, newName string) sysca
 	})
 }
 
+// exchange has two files or directories change places.
+func (d *Disk) exchange(from uint64, name string, to uint64, otherName string) syscall.Errno {
+	return d.in(Rename, to, otherName, func(in *inode) syscall.Errno {
+		out := d.nodes[from]
+		if out == nil || out.entries[name] == nil || in.entries[otherName] == nil {
+			return syscall.ENOENT
+		}
+		n, other := out.entries[name], in.entries[otherName]
+		out.entries[name], in.entries[otherName] = other, n
+		n.name, n.parent, other.name, other.parent = otherName, in.name, name, out.name
+		return 0
+	})
+}
+
 func (d *Disk) link(number, to uint64, name string) (linked *inode, errno syscall.Errno) {
 	errno = d.in(Link, to, name, func(in *inode) syscall.Errno {
 		if in.entries[name] != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // Mounted is a disk that is mounted.
@@ -128,7 +129,11 @@ func (f *front) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Sta
 }
 
 func (f *front) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
-	if in.Flags != 0 {
+	switch in.Flags {
+	case 0:
+	case unix.RENAME_EXCHANGE:
+		return status(f.disk.exchange(in.NodeId, oldName, in.Newdir, newName))
+	default:
 		return fuse.EINVAL
 	}
 	return status(f.disk.rename(in.NodeId, oldName, in.Newdir, newName))

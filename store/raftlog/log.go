@@ -192,10 +192,10 @@ func (l *Log) Path() string { return l.where }
 // Kind is where the entries are.
 func (l *Log) Kind() Kind { return l.kind }
 
-// LostMember is what to do with a node that has lost its log or its votes. It cannot come back into its
-// cluster: no command gives a member a new data directory.
-const LostMember = `leave it stopped while a majority of the members serves, or move all members into a new cluster: ` +
-	`"rollcall snapshot save", stop all nodes, then "rollcall snapshot restore" for each ` +
+// LostMember is what to do with a node that has lost its log or its votes. It cannot come back into its cluster with
+// the data that it has: it could vote acknowledged changes away.
+const LostMember = `while a majority of the members serves, start the node on an empty directory and run "rollcall member replace NAME"; ` +
+	`if none does, "rollcall recover --inspect DIR" says what is left ` +
 	`(docs/operations.md, "A member lost its data")`
 
 // Create makes an empty log whose term is term. raft.db gets its name when the directory id and its

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
@@ -21,7 +22,14 @@ type Found struct {
 	Path  string
 	Index uint64 // of the log entry it ends at
 	Err   error  // what is wrong with it; nil: it is whole and right
+	// Of one that is whole and right:
+	Term          uint64 // of the log entry it ends at
+	Configuration raft.Configuration
+	Header        *logv1.SnapshotHeader
 }
+
+// Stream opens the snapshot stream. The caller closes it.
+func (f Found) Stream() (*os.File, error) { return os.Open(filepath.Join(f.Path, stateName)) }
 
 // Verify reads all snapshots of a data directory and changes nothing. What was never finished is left
 // out: it is removed at the next start. An error is of those that it does not return.
@@ -41,43 +49,45 @@ func Verify(dataDir string) (found []Found, err error) {
 			continue
 		}
 		f := Found{Path: filepath.Join(dir, entry.Name())}
-		f.Index, f.Err = verifyFiles(f.Path)
+		f.Err = f.verify()
 		found = append(found, f)
 	}
 	return found, nil
 }
 
-// verifyFiles reads a snapshot through, as Store does.
-func verifyFiles(dir string) (index uint64, err error) {
-	data, err := os.ReadFile(filepath.Join(dir, metaName))
+// verify reads a snapshot through, as Store does.
+func (f *Found) verify() error {
+	data, err := os.ReadFile(filepath.Join(f.Path, metaName))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var meta struct { // as FileSnapshotStore writes it
 		raft.SnapshotMeta
 		CRC []byte
 	}
 	if json.NewDecoder(bytes.NewReader(data)).Decode(&meta) != nil {
-		return 0, fmt.Errorf("%w: %s is cut short or overwritten", vfs.ErrDamaged, metaName)
+		return fmt.Errorf("%w: %s is cut short or overwritten", vfs.ErrDamaged, metaName)
 	}
-	state, err := os.Open(filepath.Join(dir, stateName))
+	f.Index = meta.Index
+	state, err := f.Stream()
 	if err != nil {
-		return meta.Index, err
+		return err
 	}
 	defer state.Close()
 	sum := crc64.New(crc64.MakeTable(crc64.ECMA))
 	if _, err := io.Copy(sum, state); err != nil {
-		return meta.Index, err
+		return err
 	}
 	if !bytes.Equal(sum.Sum(nil), meta.CRC) {
-		return meta.Index, fmt.Errorf("%w: %s does not have the checksum that %s names", vfs.ErrDamaged, stateName, metaName)
+		return fmt.Errorf("%w: %s does not have the checksum that %s names", vfs.ErrDamaged, stateName, metaName)
 	}
 	if _, err := state.Seek(0, io.SeekStart); err != nil {
-		return meta.Index, err
+		return err
 	}
-	if meta.ID != filepath.Base(dir) {
-		return meta.Index, fmt.Errorf("%w: %s is of snapshot %q", vfs.ErrDamaged, metaName, meta.ID)
+	if meta.ID != filepath.Base(f.Path) {
+		return fmt.Errorf("%w: %s is of snapshot %q", vfs.ErrDamaged, metaName, meta.ID)
 	}
-	_, err = verifyStream(&meta.SnapshotMeta, state)
-	return meta.Index, err
+	f.Term, f.Configuration = meta.Term, meta.Configuration
+	f.Header, err = verifyStream(&meta.SnapshotMeta, state)
+	return err
 }

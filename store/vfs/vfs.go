@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// tempPrefix begins the names of files that are being made.
-const tempPrefix = "spool-"
+// TempPrefix begins the names of files that are being made.
+const TempPrefix = "spool-"
 
 // SyncDir makes the names in a directory durable: of files that were created, renamed or removed there.
 func SyncDir(path string) error {
@@ -29,7 +29,7 @@ func SyncDir(path string) error {
 // CreateTemp makes an empty file in dir that only its owner can read, to be filled and then installed.
 // RemoveTemps removes it after a crash.
 func CreateTemp(dir string) (*os.File, error) {
-	return os.CreateTemp(dir, tempPrefix+"*")
+	return os.CreateTemp(dir, TempPrefix+"*")
 }
 
 // RemoveTemps removes what a process that was killed left half-made, and so learns whether the
@@ -45,7 +45,7 @@ func RemoveTemps(dir string) error {
 		return err
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), tempPrefix) {
+		if strings.HasPrefix(entry.Name(), TempPrefix) {
 			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
 				return err
 			}

@@ -1,0 +1,493 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/access"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+// TestChangesOfMembersBecomeCommands: whichever node takes them. The answer says what becomes of the member.
+func TestChangesOfMembersBecomeCommands(t *testing.T) {
+	for _, entry := range []string{"n1", "n2"} {
+		bubble(t, "by "+entry, func(t *testing.T) {
+			c := memberCluster(t, 3)
+			c.elect("n1")
+			commands := c.foldMembers(folded)
+			n := c.nodes[entry]
+			n.members.answer("10.0.0.4:7601", waitingNode("n4", "d0000000-1111"), nil)
+			n.members.answer("n3:7601", waitingNode("n3", "e0000000-1111"), nil)
+			ctx := timeout(t, time.Minute)
+			check := func(what string, got, want proto.Message, err error, cmd *logv1.Command) {
+				t.Helper()
+				if err != nil || !proto.Equal(got, want) {
+					t.Errorf("%s:\ngot  %v, %v\nwant %v", what, got, err, want)
+				}
+				cmd.Actor, cmd.Reason, cmd.RequestId = &logv1.Actor{Name: "ann", Peer: "bufconn"}, "why", "id"
+				if last := (*commands)[len(*commands)-1]; !proto.Equal(last, cmd) {
+					t.Errorf("%s proposes\n%v, %v\nwant %v", what, last, memberCommandOf(last), memberCommandOf(cmd))
+				}
+			}
+
+			added, err := n.cluster().AddMember(ctx, &rollcallv1.AddMemberRequest{Name: "n4", PeerAddress: "10.0.0.4:7601", Reason: "why", Actor: "ann", RequestId: "id"})
+			n4 := &logv1.Member{Name: "n4", ApiAddress: "n4:7600", PeerAddress: "10.0.0.4:7601", DirectoryId: "d0000000-1111", Version: "v0.2.0", Level: 2}
+			check("add", added, &rollcallv1.AddMemberResponse{Revision: 7, Member: &rollcallv1.Member{
+				Name: "n4", ApiAddress: "n4:7600", PeerAddress: "10.0.0.4:7601", DirectoryId: "d0000000", Phase: rollcallv1.MemberPhase_MEMBER_PHASE_JOINING,
+			}}, err, logv1.AddMemberCommand(n4))
+
+			added, err = n.cluster().AddMember(ctx, &rollcallv1.AddMemberRequest{Name: "n4", PeerAddress: "10.0.0.4:7601", Replica: true, Reason: "why", Actor: "ann", RequestId: "id"})
+			n4.Replica = true
+			check("add a replica", added, &rollcallv1.AddMemberResponse{Revision: 7, Member: &rollcallv1.Member{
+				Name: "n4", ApiAddress: "n4:7600", PeerAddress: "10.0.0.4:7601", DirectoryId: "d0000000", Replica: true, Phase: rollcallv1.MemberPhase_MEMBER_PHASE_JOINING,
+			}}, err, logv1.AddMemberCommand(n4))
+
+			removed, err := n.cluster().RemoveMember(ctx, &rollcallv1.RemoveMemberRequest{Name: "n3", Reason: "why", Actor: "ann", RequestId: "id"})
+			check("remove", removed, &rollcallv1.RemoveMemberResponse{Revision: 7, Member: &rollcallv1.Member{
+				Name: "n3", DirectoryId: "c0000000", Voter: true, Phase: rollcallv1.MemberPhase_MEMBER_PHASE_VOTER,
+			}}, err, logv1.RemoveMemberCommand("n3", "c0000000-1111", false))
+
+			c.refuseDials("n3", errRefused)
+			c.cutConnections("n3")
+			replaced, err := n.cluster().ReplaceMember(ctx, &rollcallv1.ReplaceMemberRequest{Name: "n3", Reason: "why", Actor: "ann", RequestId: "id"})
+			check("replace", replaced, &rollcallv1.ReplaceMemberResponse{Revision: 7, Member: &rollcallv1.Member{
+				Name: "n3", ApiAddress: "n3:7600", PeerAddress: "n3:7601", DirectoryId: "e0000000", Phase: rollcallv1.MemberPhase_MEMBER_PHASE_JOINING,
+			}}, err, logv1.ReplaceMemberCommand(&logv1.Member{
+				Name: "n3", ApiAddress: "n3:7600", PeerAddress: "n3:7601", DirectoryId: "e0000000-1111", Version: "v0.2.0", Level: 2,
+			}, "c0000000-1111", false))
+
+			promoted, err := n.cluster().PromoteMember(ctx, &rollcallv1.PromoteMemberRequest{Name: "n5", Reason: "why", Actor: "ann", RequestId: "id"})
+			check("promote", promoted, &rollcallv1.PromoteMemberResponse{Revision: 7, Member: &rollcallv1.Member{
+				Name: "n5", DirectoryId: "f0000000", Phase: rollcallv1.MemberPhase_MEMBER_PHASE_JOINING,
+			}}, err, logv1.PromoteMemberCommand("n5"))
+		})
+	}
+}
+
+// memberCalls are the calls that change members, each with requests that could be made of a cluster of n1, n2 and n3.
+func add(name, address string) func(*testNode, context.Context) error {
+	return func(n *testNode, ctx context.Context) error {
+		_, err := n.cluster().AddMember(ctx, &rollcallv1.AddMemberRequest{Name: name, PeerAddress: address})
+		return err
+	}
+}
+
+func remove(name string, force bool) func(*testNode, context.Context) error {
+	return func(n *testNode, ctx context.Context) error {
+		_, err := n.cluster().RemoveMember(ctx, &rollcallv1.RemoveMemberRequest{Name: name, Force: force})
+		return err
+	}
+}
+
+func replace(name, address string, force bool) func(*testNode, context.Context) error {
+	return func(n *testNode, ctx context.Context) error {
+		_, err := n.cluster().ReplaceMember(ctx, &rollcallv1.ReplaceMemberRequest{Name: name, PeerAddress: address, Force: force})
+		return err
+	}
+}
+
+func promote(name string) func(*testNode, context.Context) error {
+	return func(n *testNode, ctx context.Context) error {
+		_, err := n.cluster().PromoteMember(ctx, &rollcallv1.PromoteMemberRequest{Name: name})
+		return err
+	}
+}
+
+// TestRefusedChangesOfMembers: one clear error each, and nothing is proposed.
+func TestRefusedChangesOfMembers(t *testing.T) {
+	const at = "10.0.0.4:7601"
+	says := func(change func(h *peerv1.Hello)) func(*testCluster) {
+		return func(c *testCluster) {
+			h := waitingNode("n4", "d0000000-1111")
+			change(h)
+			c.nodes["n1"].members.answer(at, h, nil)
+		}
+	}
+	fails := func(h *peerv1.Hello, err error) func(*testCluster) {
+		return func(c *testCluster) { c.nodes["n1"].members.answer(at, h, err) }
+	}
+	away := func(names ...string) func(*testCluster) {
+		return func(c *testCluster) {
+			for _, name := range names {
+				c.refuseDials(name, errRefused)
+			}
+		}
+	}
+	state := func(change func(st *NodeStatus)) func(*testCluster) {
+		return func(c *testCluster) { c.nodes["n1"].agreement.change(change) }
+	}
+	all := func(do ...func(*testCluster)) func(*testCluster) {
+		return func(c *testCluster) {
+			for _, d := range do {
+				d(c)
+			}
+		}
+	}
+	spare := says(func(h *peerv1.Hello) { h.Node, h.DirectoryId = "n3", "e0000000-1111" })
+	tests := map[string]struct {
+		prepare func(*testCluster)
+		do      func(*testNode, context.Context) error
+		code    codes.Code
+		reason  string
+		says    string // in the message
+	}{
+		"add without a name":                 {nil, add("", at), codes.InvalidArgument, "INVALID_ARGUMENT", "name is required"},
+		"add of a name that none is":         {nil, add("N 4", at), codes.InvalidArgument, "INVALID_ARGUMENT", `name is "N 4", which no node is called`},
+		"add of a very long name":            {nil, add(strings.Repeat("n", 200), at), codes.InvalidArgument, "INVALID_ARGUMENT", "which no node is called"},
+		"add without an address":             {nil, add("n4", ""), codes.InvalidArgument, "INVALID_ARGUMENT", "peer_address is required"},
+		"add at no address":                  {nil, add("n4", "n4"), codes.InvalidArgument, "INVALID_ARGUMENT", `peer_address is "n4", which is not host:port`},
+		"add at a URL":                       {nil, add("n4", "http://n4:7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "without a scheme"},
+		"add at a bare IPv6 address":         {nil, add("n4", "fe80::1:7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "stands in brackets"},
+		"add at no host":                     {nil, add("n4", ":7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "names no host"},
+		"add everywhere":                     {nil, add("n4", "0.0.0.0:7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "nobody can reach it"},
+		"add everywhere of IPv6":             {nil, add("n4", "[::]:7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "nobody can reach it"},
+		"add at port 0":                      {nil, add("n4", "n4:0"), codes.InvalidArgument, "INVALID_ARGUMENT", "port is not a number from 1 to 65535"},
+		"add at a port that is none":         {nil, add("n4", "n4:peer"), codes.InvalidArgument, "INVALID_ARGUMENT", "port is not a number from 1 to 65535"},
+		"add at a port too high":             {nil, add("n4", "n4:76010"), codes.InvalidArgument, "INVALID_ARGUMENT", "port is not a number from 1 to 65535"},
+		"add at two addresses":               {nil, add("n4", "n4:7601,n5:7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "is not host:port"},
+		"add at two hosts":                   {nil, add("n4", "n4,n5:7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "is no name and no IP address"},
+		"add at name=address":                {nil, add("n4", "a b:7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "is no name and no IP address"},
+		"add at an address of control chars": {nil, add("n4", "n4\x00:7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "peer_address"},
+		"add at a very long address":         {nil, add("n4", strings.Repeat("n", 300)+":7601"), codes.InvalidArgument, "INVALID_ARGUMENT", "peer_address is 305 bytes long"},
+
+		"add of who is not there":  {nil, add("n4", at), codes.FailedPrecondition, "MEMBER_UNREACHABLE", "nobody answers at 10.0.0.4:7601 (connection refused); start n4 there first"},
+		"add of who is silent":     {fails(nil, context.DeadlineExceeded), add("n4", at), codes.FailedPrecondition, "MEMBER_UNREACHABLE", "(no answer)"},
+		"add of an impostor":       {fails(nil, &ImpostorError{errors.New(`the certificate is for "n9"`)}), add("n4", at), codes.InvalidArgument, "MEMBER_MISMATCH", `does not prove to be n4: the certificate is for "n9"`},
+		"add of another node":      {says(func(h *peerv1.Hello) { h.Node = "n9" }), add("n4", at), codes.InvalidArgument, "MEMBER_MISMATCH", `"n9" answers at 10.0.0.4:7601, not n4`},
+		"add of a nameless node":   {says(func(h *peerv1.Hello) { h.Node = "" }), add("n4", at), codes.InvalidArgument, "MEMBER_MISMATCH", "a node without a name"},
+		"add at this node's own":   {says(func(h *peerv1.Hello) { h.Node, h.ClusterId, h.Waiting = "n1", "3f9a", nil }), add("n4", at), codes.InvalidArgument, "MEMBER_MISMATCH", "is the address of n1 itself"},
+		"add of another cluster":   {says(func(h *peerv1.Hello) { h.ClusterId, h.Waiting, h.DirectoryId = "77aa1234", nil, "" }), add("n4", at), codes.FailedPrecondition, "MEMBER_NOT_EMPTY", "belongs to another cluster (77aa, and this is 3f9a)"},
+		"add of who was a member":  {says(func(h *peerv1.Hello) { h.ClusterId, h.Waiting = "3f9a", nil }), add("n4", at), codes.FailedPrecondition, "MEMBER_NOT_EMPTY", "belonged to this cluster before"},
+		"add of a founder":         {says(func(h *peerv1.Hello) { h.Waiting = nil }), add("n4", at), codes.FailedPrecondition, "MEMBER_NOT_WAITING", "is about to found a cluster"},
+		"add of who has no data":   {says(func(h *peerv1.Hello) { h.DirectoryId = "" }), add("n4", at), codes.InvalidArgument, "MEMBER_MISMATCH", "does not say which data directory"},
+		"add of an old version":    {says(func(h *peerv1.Hello) { h.Level, h.Version, h.Waiting = 0, "v0.1.0", nil }), add("n4", at), codes.FailedPrecondition, "UPGRADE_INCOMPLETE", "n4 runs v0.1.0, which can read feature level 1 at most, and the cluster needs 2"},
+		"add of a level too low":   {all(says(func(*peerv1.Hello) {}), state(func(st *NodeStatus) { st.Level = 3 })), add("n4", at), codes.FailedPrecondition, "UPGRADE_INCOMPLETE", "level 2 at most, and the cluster needs 3"},
+		"add of who does not want": {fails(waitingNode("n4", "d0000000-1111"), errors.New("n4 speaks version 3 of the hello")), add("n4", at), codes.FailedPrecondition, "MEMBER_UNREACHABLE", "does not answer this node: n4 speaks version 3"},
+		"add of a silent founder": {func(c *testCluster) {
+			c.nodes["n1"].members.change(func(f *fakeMembers) { f.founders = map[string]*logv1.Member{"n4": {Name: "n4"}} })
+		}, add("n4", at), codes.AlreadyExists, "MEMBER_EXISTS", "n4 is a member already, since the cluster was founded"},
+
+		"remove without a name":     {nil, remove("", false), codes.InvalidArgument, "INVALID_ARGUMENT", "name is required"},
+		"remove of a name none has": {nil, remove("n3!", true), codes.InvalidArgument, "INVALID_ARGUMENT", "which no node is called"},
+		"remove without quorum":     {away("n2"), remove("n3", false), codes.FailedPrecondition, "WOULD_LOSE_QUORUM", "without n3 there are 2 voters, 2 of them must answer for writes to go on; answering: 1, silent: n2 (connection refused); mend those first, or remove n3 all the same with --force"},
+		"remove of self, no quorum": {away("n2"), remove("n1", false), codes.FailedPrecondition, "WOULD_LOSE_QUORUM", "without n1 there are 2 voters"},
+		"remove of the last voter":  {state(func(st *NodeStatus) { st.Members = st.Members[:1] }), remove("n1", false), codes.FailedPrecondition, "LAST_VOTER", "n1 is the only voter"},
+		"remove of it by force":     {state(func(st *NodeStatus) { st.Members = st.Members[:1] }), remove("n1", true), codes.FailedPrecondition, "LAST_VOTER", "n1 is the only voter"},
+		"remove while another goes": {state(func(st *NodeStatus) {
+			st.Members[1] = proto.CloneOf(st.Members[1])
+			st.Members[1].Phase = rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING
+		}), remove("n3", false), codes.FailedPrecondition, "CHANGE_IN_PROGRESS", "n2 is still being removed"},
+		"remove while one is gone":  {state(func(st *NodeStatus) { st.GoneVoters = []string{"n2"} }), remove("n3", false), codes.FailedPrecondition, "CHANGE_IN_PROGRESS", "n2 is still being removed"},
+		"replace without a name":    {nil, replace("", "", false), codes.InvalidArgument, "INVALID_ARGUMENT", "name is required"},
+		"replace at no address":     {nil, replace("n3", "n3", false), codes.InvalidArgument, "INVALID_ARGUMENT", "which is not host:port"},
+		"replace of an unknown one": {nil, replace("n9", at, false), codes.NotFound, "NOT_FOUND", `member "n9" does not exist`},
+		"replace by who is away":    {nil, replace("n3", at, false), codes.FailedPrecondition, "MEMBER_UNREACHABLE", "nobody answers at 10.0.0.4:7601"},
+		"replace by another":        {says(func(*peerv1.Hello) {}), replace("n3", at, false), codes.InvalidArgument, "MEMBER_MISMATCH", `"n4" answers at 10.0.0.4:7601, not n3`},
+		"replace by itself": {says(func(h *peerv1.Hello) {
+			h.Node, h.ClusterId, h.Waiting, h.DirectoryId = "n3", "3f9a", nil, "c0000000-1111"
+		}), replace("n3", at, false), codes.FailedPrecondition, "MEMBER_ANSWERS", "with the data directory that the cluster knows (c0000000): there is nothing to replace"},
+		"replace of who lives":       {spare, replace("n3", at, false), codes.FailedPrecondition, "MEMBER_ANSWERS", "n3 lives"},
+		"replace of self":            {says(func(h *peerv1.Hello) { h.Node = "n1" }), replace("n1", at, false), codes.FailedPrecondition, "MEMBER_ANSWERS", "n1 lives"},
+		"replace without quorum":     {all(spare, away("n2", "n3")), replace("n3", at, false), codes.FailedPrecondition, "WOULD_LOSE_QUORUM", "or replace n3 all the same with --force"},
+		"replace while another goes": {all(spare, away("n3"), state(func(st *NodeStatus) { st.GoneVoters = []string{"n2"} })), replace("n3", at, false), codes.FailedPrecondition, "CHANGE_IN_PROGRESS", "n2 is still being removed"},
+		"replace by another cluster": {says(func(h *peerv1.Hello) { h.Node, h.ClusterId = "n3", "77aa" }), replace("n3", at, false), codes.FailedPrecondition, "MEMBER_NOT_EMPTY", "another cluster"},
+		"promote without a name":     {nil, promote(""), codes.InvalidArgument, "INVALID_ARGUMENT", "name is required"},
+	}
+	for name, tt := range tests {
+		bubble(t, name, func(t *testing.T) {
+			c := memberCluster(t, 3)
+			c.elect("n1")
+			if tt.prepare != nil {
+				tt.prepare(c)
+			}
+			began := time.Now()
+			err := tt.do(c.nodes["n1"], timeout(t, time.Minute))
+			st := status.Convert(err)
+			info := infoOf(err)
+			if st.Code() != tt.code || info.GetReason() != tt.reason || !strings.Contains(st.Message(), tt.says) || info.GetMetadata()["written"] != "no" || strings.ContainsAny(st.Message(), "\n\x00") {
+				t.Errorf("got %v %v, want %v %s with %q", err, info, tt.code, tt.reason, tt.says)
+			}
+			if n := c.nodes["n1"].agreement.count(); n != 0 {
+				t.Errorf("%d commands are proposed", n)
+			}
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+// TestMemberChangesThatAreTaken: what looks like one of the refusals, and is none.
+func TestMemberChangesThatAreTaken(t *testing.T) {
+	const at = "10.0.0.4:7601"
+	for name, tt := range map[string]struct {
+		prepare func(*testCluster)
+		do      func(*testNode, context.Context) error
+		probed  bool
+	}{
+		"remove of the one that is away":            {func(c *testCluster) { c.refuseDials("n3", errRefused) }, remove("n3", false), false},
+		"remove without quorum, by force":           {func(c *testCluster) { c.refuseDials("n2", errRefused) }, remove("n3", true), false},
+		"remove of an unknown one, for the fold":    {nil, remove("n9", false), false},
+		"remove of one that does not vote":          {func(c *testCluster) { c.refuseDials("n2", errRefused); c.joins("n3") }, remove("n3", false), false},
+		"remove of one that is removed already":     {func(c *testCluster) { c.leaves("n3") }, remove("n3", false), false},
+		"remove while another goes, by force":       {func(c *testCluster) { c.leaves("n2") }, remove("n3", true), false},
+		"remove while one that does not vote goes":  {func(c *testCluster) { c.leaves("n2"); c.joins("n2") }, remove("n3", false), false},
+		"add of an existing one, for the fold":      {nil, add("n3", at), false},
+		"replace of the one that is away":           {func(c *testCluster) { c.spare(at, "n3"); c.refuseDials("n3", errRefused) }, replace("n3", at, false), true},
+		"replace of who lives, by force":            {func(c *testCluster) { c.spare(at, "n3") }, replace("n3", at, true), true},
+		"replace of a founder that was never heard": {func(c *testCluster) { c.spare(at, "n3"); c.refuseDials("n3", errRefused); c.silentFounder("n3") }, replace("n3", at, false), true},
+		"replace by force, with who is there by now": {func(c *testCluster) {
+			c.nodes["n1"].members.answer(at, hello(func(h *peerv1.Hello) { h.Node, h.DirectoryId, h.ClusterId = "n3", "c0000000-1111", "3f9a" }), nil)
+		}, replace("n3", at, true), true},
+	} {
+		bubble(t, name, func(t *testing.T) {
+			c := memberCluster(t, 3)
+			c.elect("n1")
+			if tt.prepare != nil {
+				tt.prepare(c)
+			}
+			commands := c.foldMembers(folded)
+			if err := tt.do(c.nodes["n1"], timeout(t, time.Minute)); err != nil || len(*commands) != 1 {
+				t.Errorf("%v, %d commands", err, len(*commands))
+			}
+			if probed := len(c.nodes["n1"].members.probed) > 0; probed != tt.probed {
+				t.Errorf("a node is asked who it is: %v", probed)
+			}
+		})
+	}
+}
+
+func hello(change func(h *peerv1.Hello)) *peerv1.Hello {
+	h := waitingNode("n4", "d0000000-1111")
+	change(h)
+	return h
+}
+
+// joins has a member not vote yet, as n1 knows it.
+func (c *testCluster) joins(name string) {
+	c.alter(name, func(m *rollcallv1.Member) {
+		m.Voter = false
+		if m.Phase == rollcallv1.MemberPhase_MEMBER_PHASE_VOTER {
+			m.Phase = rollcallv1.MemberPhase_MEMBER_PHASE_JOINING
+		}
+	})
+}
+
+// leaves has a member be removed, and still be in raft's configuration.
+func (c *testCluster) leaves(name string) {
+	c.alter(name, func(m *rollcallv1.Member) { m.Phase = rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING })
+	c.nodes["n1"].members.change(func(f *fakeMembers) { delete(f.records, name) })
+}
+
+func (c *testCluster) alter(name string, change func(*rollcallv1.Member)) {
+	c.nodes["n1"].agreement.change(func(st *NodeStatus) {
+		st.Members = slices.Clone(st.Members)
+		for i, m := range st.Members {
+			if m.GetName() == name {
+				st.Members[i] = proto.CloneOf(m)
+				change(st.Members[i])
+			}
+		}
+	})
+}
+
+// spare has a node wait at an address that would be a member of that name.
+func (c *testCluster) spare(address, name string) {
+	c.nodes["n1"].members.answer(address, waitingNode(name, "e0000000-1111"), nil)
+}
+
+func (c *testCluster) silentFounder(name string) {
+	c.nodes["n1"].members.change(func(f *fakeMembers) {
+		delete(f.records, name)
+		f.founders = map[string]*logv1.Member{name: {Name: name, PeerAddress: name + ":7601", DirectoryId: logv1.UnknownDirectory(name)}}
+	})
+}
+
+// TestRepeatedMemberChange: a change whose answer was lost gets the first answer, from the fold, also when the node that
+// was added is away, and also of a node that would refuse it by now. Else the caller is told what this node has seen.
+func TestRepeatedMemberChange(t *testing.T) {
+	const at = "n3:7601"
+	exists := func(*logv1.MemberCommand) *logv1.Result {
+		return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_MEMBER_EXISTS, Kind: logv1.Kind_KIND_MEMBER, Key: "n3"}}
+	}
+	calls := map[string]func(n *testNode, ctx context.Context) (*rollcallv1.Member, error){
+		"add": func(n *testNode, ctx context.Context) (*rollcallv1.Member, error) {
+			res, err := n.cluster().AddMember(ctx, &rollcallv1.AddMemberRequest{Name: "n3", PeerAddress: at, RequestId: "id"})
+			return res.GetMember(), err
+		},
+		"replace": func(n *testNode, ctx context.Context) (*rollcallv1.Member, error) {
+			res, err := n.cluster().ReplaceMember(ctx, &rollcallv1.ReplaceMemberRequest{Name: "n3", PeerAddress: at, RequestId: "id"})
+			return res.GetMember(), err
+		},
+	}
+	for call, do := range calls {
+		for _, answers := range []bool{false, true} {
+			for _, remembered := range []bool{false, true} {
+				bubble(t, fmt.Sprintf("%s/answers %v/remembered %v", call, answers, remembered), func(t *testing.T) {
+					c := memberCluster(t, 3)
+					c.elect("n1")
+					if answers {
+						c.nodes["n1"].members.answer(at, hello(func(h *peerv1.Hello) {
+							h.Node, h.DirectoryId, h.ClusterId, h.Waiting = "n3", "c0000000-1111", "3f9a", nil
+						}), nil)
+					}
+					if remembered {
+						c.foldMembers(folded)
+					} else {
+						c.foldMembers(exists)
+					}
+					m, err := do(c.nodes["n1"], timeout(t, time.Minute))
+					want := "MEMBER_EXISTS"
+					switch {
+					case remembered:
+						want = ""
+					case call == "replace" && answers:
+						want = "MEMBER_ANSWERS"
+					case call == "replace":
+						want = "MEMBER_UNREACHABLE"
+					}
+					if infoOf(err).GetReason() != want || want == "" && (m.GetDirectoryId() != "c0000000" || m.GetPhase() != rollcallv1.MemberPhase_MEMBER_PHASE_VOTER) {
+						t.Errorf("%v, %v; want %q", m, err, want)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestMemberChangesWaitUntilTheNodeKnowsAllMembers: what was acknowledged before is known. A node that cannot make sure
+// proposes nothing, and says that nothing was written.
+func TestMemberChangesWaitUntilTheNodeKnowsAllMembers(t *testing.T) {
+	bubble(t, "it hears of them", func(t *testing.T) {
+		c := memberCluster(t, 3)
+		c.elect("n1")
+		c.foldMembers(folded)
+		n := c.nodes["n2"]
+		c.nodes["n1"].agreement.onReadIndex(func(context.Context) (uint64, error) { return 9, nil })
+		go func() {
+			time.Sleep(time.Second)
+			n.members.change(func(f *fakeMembers) { f.records["n4"] = &logv1.Member{Name: "n4", DirectoryId: "d0000000-1111"} })
+			n.registry.apply(9)
+		}()
+		if _, err := n.cluster().AddMember(timeout(t, time.Minute), &rollcallv1.AddMemberRequest{Name: "n4", PeerAddress: "n4:7601"}); err != nil || len(n.members.probed) != 0 {
+			t.Errorf("%v, asked %v", err, n.members.probed)
+		}
+	})
+	bubble(t, "nobody leads", func(t *testing.T) {
+		c := memberCluster(t, 3)
+		for call, do := range map[string]func(*testNode, context.Context) error{
+			"add": add("n4", "n4:7601"), "remove": remove("n3", false), "replace": replace("n3", "", false), "promote": promote("n3"),
+		} {
+			err := do(c.nodes["n1"], timeout(t, time.Minute))
+			if info := infoOf(err); info.GetReason() != "NOT_WRITTEN" || info.GetMetadata()["written"] != "no" || status.Code(err) != codes.Unavailable {
+				t.Errorf("%s: %v", call, err)
+			}
+		}
+		if n := c.nodes["n1"]; n.agreement.count() != 0 || len(n.members.probed) != 0 {
+			t.Errorf("%d commands, asked %v", n.agreement.count(), n.members.probed)
+		}
+	})
+}
+
+// TestMemberChangesTakeTurns: what one was checked against is not changed by another one of the same node meanwhile.
+func TestMemberChangesTakeTurns(t *testing.T) {
+	bubble(t, "turns", func(t *testing.T) {
+		c := memberCluster(t, 3)
+		c.elect("n1")
+		under, most := 0, 0
+		n := c.nodes["n1"]
+		for _, node := range c.nodes {
+			node.agreement.onPropose(func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+				under++
+				most = max(most, under)
+				time.Sleep(100 * time.Millisecond)
+				under--
+				return folded(memberCommandOf(cmd)), nil
+			})
+		}
+		done := make(chan error)
+		for range 10 {
+			go func() { done <- promote("n3")(n, timeout(t, time.Minute)) }()
+		}
+		for range 10 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if most != 1 {
+			t.Errorf("%d at once", most)
+		}
+	})
+}
+
+// TestWhoMayChangeMembers: nobody is asked anything on behalf of a caller who may not.
+func TestWhoMayChangeMembers(t *testing.T) {
+	bubble(t, "denied", func(t *testing.T) {
+		c := memberCluster(t, 3, func(cfg *Config) { cfg.LoopbackOnly = true })
+		c.elect("n1")
+		n := c.nodes["n1"]
+		n.access.change(func(r *fakeRights) {
+			r.enforced = true
+			r.anonymous = access.New(access.Grant{Verbs: access.All &^ access.Cluster, Pattern: "*"})
+		})
+		for call, do := range map[string]func(*testNode, context.Context) error{
+			"add": add("n4", "n4:7601"), "remove": remove("n3", false), "replace": replace("n3", "", false), "promote": promote("n3"),
+			"transfer": func(n *testNode, ctx context.Context) error {
+				_, err := n.cluster().TransferLeadership(ctx, &rollcallv1.TransferLeadershipRequest{})
+				return err
+			},
+		} {
+			err := do(n, timeout(t, time.Minute))
+			info := infoOf(err)
+			if status.Code(err) != codes.PermissionDenied || info.GetReason() != rpcerror.ReasonDenied || info.GetMetadata()["verb"] != "cluster" || info.GetMetadata()["written"] != "no" {
+				t.Errorf("%s: %v", call, err)
+			}
+		}
+		if n.agreement.count() != 0 || len(n.members.probed) != 0 {
+			t.Errorf("%d commands, asked %v", n.agreement.count(), n.members.probed)
+		}
+		if denied := n.Denials()["cluster"]; denied != 5 {
+			t.Errorf("%d denials are counted", denied)
+		}
+	})
+}
+
+// TestDryRunsOfMemberChanges: all is checked, nothing is proposed.
+func TestDryRunsOfMemberChanges(t *testing.T) {
+	bubble(t, "dry", func(t *testing.T) {
+		c := memberCluster(t, 3)
+		c.elect("n1")
+		n := c.nodes["n1"]
+		c.foldMembers(func(*logv1.MemberCommand) *logv1.Result { t.Error("proposed"); return &logv1.Result{} })
+		n.members.answer("n4:7601", waitingNode("n4", "d0000000-1111"), nil)
+		ctx := timeout(t, time.Minute)
+		res, err := n.cluster().AddMember(ctx, &rollcallv1.AddMemberRequest{Name: "n4", PeerAddress: "n4:7601", ValidateOnly: true})
+		if err != nil || res.GetRevision() != 0 || res.GetMember().GetDirectoryId() != "d0000000" {
+			t.Errorf("%v, %v", res, err)
+		}
+		c.refuseDials("n2", errRefused)
+		_, err = n.cluster().RemoveMember(ctx, &rollcallv1.RemoveMemberRequest{Name: "n3", ValidateOnly: true})
+		if infoOf(err).GetReason() != "WOULD_LOSE_QUORUM" {
+			t.Error(err)
+		}
+		_, err = n.cluster().ReplaceMember(ctx, &rollcallv1.ReplaceMemberRequest{Name: "n3", ValidateOnly: true, RequestId: "id"})
+		if infoOf(err).GetReason() != "MEMBER_UNREACHABLE" {
+			t.Error(err)
+		}
+	})
+}
+
+func infoOf(err error) *errdetails.ErrorInfo { return rpcerror.InfoOf(status.Convert(err)) }
