@@ -17,6 +17,7 @@ var placeholders = []struct {
 	{"uuid", regexp.MustCompile(`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), true},
 	{"id", regexp.MustCompile(`\b[0-9a-f]{16,64}\b`), true},
 	{"cluster", regexp.MustCompile(`\b(?:cluster|CLUSTER) +([0-9a-f]{4})\b`), true},
+	{"directory", regexp.MustCompile(`  ([0-9a-f]{8})\b`), false}, // in a column
 	{"hash", regexp.MustCompile(`\bstate hash ([0-9a-f]{8})\b`), true},
 	{"end", regexp.MustCompile(`\b(?:until|ends at|overdue since) ((?:\d{4}-\d\d-\d\d )?\d\d:\d\d(?::\d\d)?)\b`), false}, // of an override: without the date if it is today's
 	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?`), false},
@@ -175,6 +176,8 @@ func TestPagesCompare(t *testing.T) {
 		{"another lag", "n1  follower  yes  9  0  127.0.0.1:7600", "n1  leader  yes  9  1  127.0.0.1:7600", true},
 		{"another revision of a node", "n1  follower  yes  9  0  127.0.0.1:7600", "n1  follower  yes  8  0  127.0.0.1:7600", false},
 		{"another node in a row", "n1  follower  yes  9  0  127.0.0.1:7600", "n2  follower  yes  9  0  127.0.0.1:7600", false},
+		{"another data directory", "n1  voter  127.0.0.1:7600  327f73da", "n1  voter  127.0.0.1:7600  907716f7", true},
+		{"no data directory", "n1  voter  127.0.0.1:7600  327f73da", "n1  voter  127.0.0.1:7600  -", false},
 		{"no answer for a while", "! n2: no answer", "! n2: no answer for 2s", true},
 		{"another node silent", "! n2: no answer", "! n3: no answer", false},
 		{"another node not ready", "n1  follower  yes", "n1  follower  no", false},

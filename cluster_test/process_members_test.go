@@ -92,6 +92,7 @@ func membersLarge(t *testing.T, secure bool, slowest time.Duration) {
 	c.caughtUp()
 	l := startPacedLoad(t, c.client(), *memberWrites)
 	l.wait(int64(*memberWrites))
+	busy := false // this machine, with other things
 	measure := func(what string, change func() time.Duration) {
 		t.Helper()
 		l.slowest.Store(0)
@@ -104,12 +105,17 @@ func membersLarge(t *testing.T, secure bool, slowest time.Duration) {
 		if failed > 0 {
 			t.Errorf("%s: %d writes failed", what, failed)
 		}
-		if most > slowest {
+		if most > slowest && !busy {
 			t.Errorf("%s: the slowest write took %s, want at most %s", what, most, slowest)
 		}
 		if took > time.Minute {
 			t.Errorf("%s: took %s, want at most a minute", what, took)
 		}
+	}
+	l.wait(int64(5 * *memberWrites))
+	if most := time.Duration(l.slowest.Load()); most > slowest/2 {
+		busy = true
+		t.Logf("the slowest write took %s while no member changed: this machine is too busy to tell more", most)
 	}
 	measure("nothing changes", func() time.Duration { l.wait(int64(5 * *memberWrites)); return 0 })
 	n4 := c.joiner("n4")
