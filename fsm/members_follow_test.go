@@ -2,13 +2,18 @@ package fsm
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
+	"github.com/hashicorp/raft"
 	"pgregory.net/rapid"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode/reconciler"
+	"github.com/rollcallhq/rollcall/raftnode/roster"
+	"github.com/rollcallhq/rollcall/raftnode/serveraddress"
+	"github.com/rollcallhq/rollcall/store"
 )
 
 // followed is a cluster whose registry is a real one, and whose raft is a list of servers that the reconciler changes.
@@ -22,6 +27,9 @@ type followed struct {
 	// What the leader has folded: it may be behind the registry, but not behind its election.
 	members map[string]*logv1.Member
 	removed map[string]*logv1.RemovedMember
+
+	founding *store.Founding
+	folds    []roster.Fold // of the past
 }
 
 func (f *followed) server(name string) *reconciler.Server {
@@ -43,9 +51,15 @@ func directory(s reconciler.Server) string {
 	return s.Directory
 }
 
+// gone says whether a server's directory was removed. That of a founder may not be known: see store.FoundingMember.
+func (f *followed) gone(s reconciler.Server) bool {
+	removed := f.h.Removed()
+	return removed[directory(s)] != nil || s.Directory == "" && removed[logv1.UnknownDirectory(s.Name)] != nil
+}
+
 // unfinished says that a server is still there whose directory was removed.
 func (f *followed) unfinished() bool {
-	return slices.ContainsFunc(f.servers, func(s reconciler.Server) bool { return s.Voter && f.h.RemovedDirectory(directory(s)) != nil })
+	return slices.ContainsFunc(f.servers, func(s reconciler.Server) bool { return s.Voter && f.gone(s) })
 }
 
 // take gives the registry a command, as the node does that takes the request: it knows raft's configuration.
@@ -57,10 +71,16 @@ func (f *followed) take(t *testing.T, cmd *logv1.Command) {
 		}
 	}
 	given := func(name string) string {
-		if s := f.server(name); s != nil && f.h.Members()[name] == nil {
-			return directory(*s)
+		s := f.server(name)
+		if s == nil || f.h.Members()[name] != nil {
+			return ""
 		}
-		return ""
+		for _, m := range f.founding.Members {
+			if m.Name == name && m.DirectoryID == "" && s.Directory == "" {
+				return logv1.UnknownDirectory(name)
+			}
+		}
+		return directory(*s)
 	}
 	votes := func(name string) bool { return f.server(name) != nil && f.server(name).Voter }
 	switch c := c.Command.(type) {
@@ -114,7 +134,7 @@ func (f *followed) step(all bool) reconciler.Kind {
 		}
 		f.servers[at].Voter = true
 	case reconciler.Remove:
-		if f.h.RemovedDirectory(directory(f.servers[at])) == nil {
+		if !f.gone(f.servers[at]) {
 			f.rt.Fatalf("%+v: nobody has removed %+v", step, f.servers[at])
 		}
 		if step.Name == f.leader {
@@ -142,15 +162,73 @@ func (f *followed) elect() {
 	f.fold()
 }
 
+func (f *followed) newest() roster.Fold {
+	return roster.Fold{Revision: f.h.Revision(), Changed: f.h.MembersRevision(), Members: f.h.Members(), Removed: f.h.Removed()}
+}
+
+// checkRosters checks who belongs to the cluster, in the eyes of a node that has folded all, and of one that is behind and
+// was told.
+func (f *followed) checkRosters() {
+	now := f.newest()
+	f.folds = append(f.folds, now)
+	want := map[string]string{}
+	for _, m := range f.founding.Members {
+		if !f.gone(reconciler.Server{Name: m.Name}) {
+			want[m.Name] = m.DirectoryID
+		}
+	}
+	for name, m := range now.Members {
+		want[name] = m.GetDirectoryId()
+	}
+	knows := func(who string, m *roster.Members) {
+		if !maps.Equal(m.Known, want) {
+			f.rt.Fatalf("%s knows %v, want %v; the registry holds %s", who, m.Known, want, f.h.holdsMembers())
+		}
+	}
+	all := roster.Of(f.founding, nil, now)
+	knows("who has folded all", all)
+	behind := rapid.SampledFrom(f.folds).Draw(f.rt, "behind")
+	old := roster.Of(f.founding, nil, behind)
+	if told := roster.FromProto(all.Proto()); told != nil && behind.Revision < told.Revision {
+		knows("who is behind and was told", roster.Of(f.founding, told, behind))
+	} else {
+		knows("who was told nothing new", roster.Of(f.founding, told, behind))
+	}
+	knows("who was told what was so", roster.Of(f.founding, roster.FromProto(old.Proto()), now))
+
+	var addresses []raft.ServerAddress
+	leaving := map[string]string{}
+	for _, s := range f.servers {
+		addresses = append(addresses, serveraddress.Of(s.Name, s.Directory))
+		if now.Removed[directory(s)] != nil {
+			leaving[directory(s)] = s.Name
+		}
+	}
+	if got := all.Leaving(f.founding, addresses); !maps.Equal(got, leaving) {
+		f.rt.Fatalf("%v leave, want %v; raft has %v, the registry holds %s", got, leaving, addresses, f.h.holdsMembers())
+	}
+	for id := range now.Removed {
+		if !logv1.IsUnknownDirectory(id) && all.Removed(id) == nil {
+			f.rt.Fatalf("%s is not removed", id)
+		}
+	}
+}
+
 // TestRaftFollowsTheFold: whatever is asked of members, in whatever order, while leaders change, fold late, restart and
 // get snapshots, raft's configuration becomes what the registry says: members that were added are in it with their
-// directories and votes, founders unless they were removed, and nobody else.
+// directories and votes, founders unless they were removed, and nobody else. All the time nodes recognise the members by
+// the directories that they have, and those that leave.
 func TestRaftFollowsTheFold(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		f := &followed{rt: rt, h: rapidHarness(t, rt, newMemRegistryFile())}
+		f := &followed{rt: rt, h: rapidHarness(t, rt, newMemRegistryFile()), founding: &store.Founding{ClusterID: "c1"}}
 		for _, name := range memberNames[:rapid.IntRange(1, 4).Draw(rt, "founders")] {
 			f.founders = append(f.founders, name)
 			f.servers = append(f.servers, reconciler.Server{Name: name, Voter: true})
+			m := store.FoundingMember{Name: name, PeerAddress: name + ":2", DirectoryID: name + "0"}
+			if len(f.founders) > 1 && rapid.IntRange(0, 2).Draw(rt, "silent") == 0 {
+				m.DirectoryID = "" // it was silent when the cluster was formed by force
+			}
+			f.founding.Members = append(f.founding.Members, m)
 		}
 		first := joiner(f.founders[0], f.founders[0]+"0")
 		first.Level = modelLevel
@@ -181,12 +259,22 @@ func TestRaftFollowsTheFold(t *testing.T) {
 			default:
 				f.step(false)
 			}
+			f.checkRosters()
 		}
-		f.elect()
-		for range 200 {
-			if f.step(true) == reconciler.None {
-				break
+		settle := func() {
+			f.elect()
+			for range 200 {
+				if f.step(true) == reconciler.None {
+					break
+				}
 			}
+		}
+		if settle(); len(f.servers) == 1 && f.gone(f.servers[0]) {
+			// By force all others were removed, and the last voter waits for somebody to take over.
+			m := joiner("z", "z1")
+			m.Level = modelLevel
+			f.h.do(t, 0, addMember(m))
+			settle()
 		}
 		var want []string
 		for name, m := range f.h.Members() {
@@ -195,7 +283,7 @@ func TestRaftFollowsTheFold(t *testing.T) {
 			}
 		}
 		for _, name := range f.founders {
-			if f.h.RemovedDirectory(name+"0") == nil {
+			if !f.gone(reconciler.Server{Name: name}) {
 				want = append(want, fmt.Sprint(reconciler.Server{Name: name, Voter: true}))
 			}
 		}

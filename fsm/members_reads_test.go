@@ -34,11 +34,13 @@ func TestMembersChanged(t *testing.T) {
 			t.Errorf("%v: woken %v, at revision %d", step.cmd, closed(changed), h.MembersRevision())
 		}
 	}
-	if again := harnessOn(t, h.registryFile); again.MembersRevision() != 4 {
-		t.Errorf("after a restart the members are of revision %d", again.MembersRevision())
+	again := harnessOn(t, h.registryFile)
+	changed := again.MembersChanged()
+	if again.do(t, 0, write(change("b", serving))); again.MembersRevision() != 4 || closed(changed) {
+		t.Errorf("after a restart the members are of revision %d; woken %v", again.MembersRevision(), closed(changed))
 	}
 	behind := newHarness(t)
-	changed := behind.MembersChanged()
+	changed = behind.MembersChanged()
 	if err := behind.Restore(h.snapshot(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -124,6 +124,12 @@ func TestMemberCommands(t *testing.T) {
 			{replaceMember(joiner("n2", "d1")), "MEMBER_EXISTS n1 given d1 held d1", "n1=d1, n2=e2 joined, -n2 d2 by e2"},
 			{replaceMember(joiner("n2", "f2")), "", "n1=d1, n2=f2 joined, -n2 d2 by e2, -n2 e2 by f2"},
 		},
+		"the newest removal is told": {
+			{addMember(joiner("n2", "z2")), "", "n1=d1, n2=z2 joined"},
+			{replaceMember(joiner("n2", "b2")), "", "n1=d1, n2=b2 joined, -n2 z2 by b2"},
+			{removeMember("n2"), "", "n1=d1, -n2 b2, -n2 z2 by b2"},
+			{removeMember("n2"), "NOT_FOUND n2 held b2 value 6", "n1=d1, -n2 b2, -n2 z2 by b2"},
+		},
 		"the given directory is not that of the record": {
 			{announce(joiner("n2", "d2")), "", "n1=d1, n2=d2"},
 			{logv1.RemoveMemberCommand("n2", "d1", false), "", "n1=d1, -n2 d2"},
@@ -271,6 +277,9 @@ func TestRemovedAreForgotten(t *testing.T) {
 		if got := fmt.Sprintf("%s %s %s %s", strings.TrimPrefix(e.GetType().String(), "EVENT_TYPE_"), e.GetKey(), e.GetReason(), e.GetActor().GetName()); got != want {
 			t.Errorf("event %d: %s, want %s", i, got, want)
 		}
+		if len(e.GetAfter()) == 0 {
+			t.Errorf("event %d does not tell what was removed", i)
+		}
 		if e.GetCommitRevision() != last.GetRevision() {
 			t.Errorf("event %d is of commit %d, not %d", i, e.GetCommitRevision(), last.GetRevision())
 		}
@@ -302,6 +311,44 @@ func TestResultOfARemoval(t *testing.T) {
 		}
 		if !proto.Equal(h.RemovedDirectory("d2"), want) || h.RemovedDirectory("d1") != nil {
 			t.Errorf("%v", h.Removed())
+		}
+	}
+}
+
+// TestARecalledRequestCanStillBeDone: who asks what became of a request, with the directory that is there, does not use its
+// id up. Once it was done the id gets the first answer, also when another directory took the place since.
+func TestARecalledRequestCanStillBeDone(t *testing.T) {
+	h := newHarness(t)
+	h.do(t, 0, termStartWith(10, 1000), announce(joiner("n1", "d1")), announce(joiner("n2", "d2")))
+	with := func(cmd *logv1.Command) *logv1.Result {
+		cmd.RequestId, cmd.Actor = "1", &logv1.Actor{Name: "ann", Peer: "a:1"}
+		return h.do(t, 0, cmd)[0]
+	}
+	for range 2 {
+		if r := with(replaceMember(joiner("n2", "d2"))); r.GetRefusal().GetReason() != logv1.Refusal_REASON_MEMBER_EXISTS || r.GetReplayed() {
+			t.Errorf("recalled before it was done: %v", r)
+		}
+	}
+	done := with(replaceMember(joiner("n2", "d3")))
+	if done.GetRefusal() != nil || done.GetReplayed() {
+		t.Errorf("done: %v", done)
+	}
+	h.do(t, 0, replaceMember(joiner("n2", "d4")))
+	for _, directory := range []string{"d2", "d3", "d4", "d5"} {
+		if r := with(replaceMember(joiner("n2", directory))); !r.GetReplayed() || r.GetRevision() != done.GetRevision() {
+			t.Errorf("recalled with %s: %v", directory, r)
+		}
+	}
+}
+
+// TestDeniedMemberCommand: the refusal of who may not do it repeats the name only if it is one.
+func TestDeniedMemberCommand(t *testing.T) {
+	h := newHarness(t)
+	h.do(t, 0, by("static", setAuth(true, "viewer")))
+	for name, key := range map[string]string{"n1": "n1", "N 1": "", strings.Repeat("n", 64): ""} {
+		r := h.do(t, 0, by("cert:x", removeMember(name)))[0].GetRefusal()
+		if r.GetReason() != logv1.Refusal_REASON_DENIED || r.GetKind() != logv1.Kind_KIND_MEMBER || r.GetKey() != key {
+			t.Errorf("%.9s: %v", name, r)
 		}
 	}
 }

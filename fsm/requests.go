@@ -163,9 +163,15 @@ func (t *requests) remembers(cmd *logv1.Command) bool {
 
 // remember notes the answer to cmd and returns the note; nil if the answer is not to be remembered. A
 // malformed command is not remembered: it is refused in the same way every time, mostly before it reaches the
-// log. Nor is one that its caller may not do: who may do nothing must not drive the answers of others out.
+// log. Nor is one that its caller may not do: who may do nothing must not drive the answers of others out. Nor is one
+// that asks for a member that is there: a node that finds nobody at the address of a new member proposes what was done
+// before, if anything was, to be told the answer. When somebody is there the same request is to be done.
 func (t *requests) remember(cmd *logv1.Command, result *Result, at place) *request {
-	if !t.takes(cmd) || result.refusal.GetReason() == logv1.Refusal_REASON_INVALID || mayNot(result.refusal) {
+	switch result.refusal.GetReason() {
+	case logv1.Refusal_REASON_INVALID, logv1.Refusal_REASON_MEMBER_EXISTS:
+		return nil
+	}
+	if !t.takes(cmd) || mayNot(result.refusal) {
 		return nil
 	}
 	key, hash := keyOf(cmd), t.hash(cmd)

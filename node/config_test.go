@@ -55,3 +55,48 @@ func TestTheLeaseGuardIsValidated(t *testing.T) {
 		}
 	}
 }
+
+func TestJoiningIsValidated(t *testing.T) {
+	member := Member{Name: "n1", APIAddress: "127.0.0.1:7600", PeerAddress: "127.0.0.1:7601"}
+	join := func(change func(*Config)) func(*Config) {
+		return func(c *Config) {
+			c.Join, c.AdvertiseAPI, c.AdvertisePeer = []string{"10.0.0.1:7601", "127.0.0.1:7641"}, "127.0.0.1:7640", "127.0.0.1:7641"
+			if change != nil {
+				change(c)
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(*Config)
+		want   string // "": valid
+	}{
+		"nobody":                {func(*Config) {}, "no members given"},
+		"members":               {func(c *Config) { c.Members = []Member{member} }, ""},
+		"join":                  {join(nil), ""}, // its own address among the seeds is no mistake
+		"a replica":             {join(func(c *Config) { c.Replica = true }), ""},
+		"both":                  {join(func(c *Config) { c.Members = []Member{member} }), "--join and --member are both given"},
+		"forced":                {join(func(c *Config) { c.ForceBootstrap = true }), "--join and --force-bootstrap are both given"},
+		"a replica of nobody":   {func(c *Config) { c.Members, c.Replica = []Member{member}, true }, "--replica is for a node that is added to a cluster: give --join"},
+		"advertised to nobody":  {func(c *Config) { c.Members, c.AdvertiseAPI = []Member{member}, "127.0.0.1:1" }, "--advertise-api and --advertise-peer are for a node that is added"},
+		"no API address":        {join(func(c *Config) { c.AdvertiseAPI = "" }), "--join needs --advertise-api and --advertise-peer"},
+		"no peer address":       {join(func(c *Config) { c.AdvertisePeer = "" }), "--join needs --advertise-api and --advertise-peer"},
+		"one address for both":  {join(func(c *Config) { c.AdvertisePeer = c.AdvertiseAPI }), "--advertise-api and --advertise-peer are both 127.0.0.1:7640"},
+		"a seed without a port": {join(func(c *Config) { c.Join[0] = "n1" }), `address of --join "n1" is not host:port`},
+		"an empty seed":         {join(func(c *Config) { c.Join[0] = "" }), `address of --join "" is not host:port`},
+		"a seed that is a URL":  {join(func(c *Config) { c.Join[0] = "http://n1:7601" }), `address of --join "http://n1:7601" is not host:port`},
+		"a seed twice":          {join(func(c *Config) { c.Join[1] = c.Join[0] }), "address of --join 10.0.0.1:7601 is given twice"},
+		"too many":              {join(func(c *Config) { c.Join = make([]string, maxSeeds+1) }), "33 addresses to join given; at most 32 are allowed"},
+		"a bad name":            {join(func(c *Config) { c.Name = "N4" }), `node name "N4" is not allowed`},
+		"a bad port":            {join(func(c *Config) { c.AdvertisePeer = "127.0.0.1:peer" }), `address of --advertise-peer "127.0.0.1:peer": port "peer" is not a number`},
+		"plain text anywhere":   {join(func(c *Config) { c.AdvertiseAPI = "10.0.0.4:7600" }), "address of --advertise-api 10.0.0.4:7600 is beyond loopback and its traffic would be plain text"},
+		"allowed anywhere":      {join(func(c *Config) { c.AdvertiseAPI, c.Insecure = "10.0.0.4:7600", true }), ""},
+	} {
+		cfg := DefaultConfig()
+		cfg.Name, cfg.DataDir = "n1", "data"
+		test.change(&cfg)
+		err := cfg.Validate()
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}

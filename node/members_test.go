@@ -179,3 +179,22 @@ func TestMembersAndTheirPhases(t *testing.T) {
 		})
 	}
 }
+
+func TestRoleOfWhoDoesNotVote(t *testing.T) {
+	servers := []raftnode.Server{{Name: "n1", Voter: true}, {Name: "n2"}}
+	for _, tt := range []struct {
+		node, role string
+		want       rollcallv1.Role
+	}{
+		{"n1", raftnode.RoleFollower, rollcallv1.Role_ROLE_FOLLOWER},
+		{"n1", raftnode.RoleLeader, rollcallv1.Role_ROLE_LEADER},
+		{"n1", raftnode.RoleCandidate, rollcallv1.Role_ROLE_CANDIDATE},
+		{"n2", raftnode.RoleFollower, rollcallv1.Role_ROLE_NON_VOTER},
+		{"n3", raftnode.RoleFollower, rollcallv1.Role_ROLE_FOLLOWER}, // raft's configuration is not known yet
+		{"n1", raftnode.RoleForming, rollcallv1.Role_ROLE_UNSPECIFIED},
+	} {
+		if got := role(raftnode.Status{Role: tt.role, Servers: servers}, tt.node); got != tt.want {
+			t.Errorf("%s as %s: %v, want %v", tt.node, tt.role, got, tt.want)
+		}
+	}
+}

@@ -19,7 +19,7 @@ func (n source) NodeStatus() server.NodeStatus {
 		Formed:       s.Formed,
 		Waiting:      s.Waiting,
 		Loaded:       true,
-		Role:         role(s),
+		Role:         role(s, n.cfg.Name),
 		Term:         s.Term,
 		Leader:       s.Leader,
 		Leading:      s.Leading,
@@ -60,11 +60,14 @@ func (n *Node) storage() (*rollcallv1.Storage, error) {
 	return s, nil
 }
 
-func role(s raftnode.Status) rollcallv1.Role {
+func role(s raftnode.Status, node string) rollcallv1.Role {
 	switch s.Role {
 	case raftnode.RoleLeader:
 		return rollcallv1.Role_ROLE_LEADER
 	case raftnode.RoleFollower:
+		if slices.ContainsFunc(s.Servers, func(o raftnode.Server) bool { return o.Name == node && !o.Voter }) {
+			return rollcallv1.Role_ROLE_NON_VOTER
+		}
 		return rollcallv1.Role_ROLE_FOLLOWER
 	case raftnode.RoleCandidate:
 		return rollcallv1.Role_ROLE_CANDIDATE

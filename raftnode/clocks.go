@@ -66,7 +66,7 @@ func (n *Node) measureClocks(ctx context.Context) {
 	toAsk := ""
 	for {
 		n.measureOnce(ctx, conns)
-		if now := n.leaderToAsk(); now != toAsk {
+		if now := n.reach.Leader(); now != toAsk {
 			toAsk = now
 			n.refresh()
 		}

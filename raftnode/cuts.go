@@ -40,16 +40,6 @@ func (n *Node) answeredReach(member string, answer *peerv1.ClockReading) {
 	})
 }
 
-// leaderToAsk is the leader that this node does not hear, because the leader cannot connect to it, but can ask; "": none
-// is known.
-func (n *Node) leaderToAsk() string {
-	name, unreachable := n.reach.Leader()
-	if unreachable < reach.Settled {
-		return ""
-	}
-	return name
-}
-
 // otherVoters are the names of raft's voters, this node not among them.
 func (n *Node) otherVoters() (names []string) {
 	r := n.raft.Load()

@@ -108,7 +108,9 @@ func TestVirtualLeaderUndialed(t *testing.T) {
 		if s := old.Status(); !s.Leading || s.Cuts != nil {
 			t.Errorf("nobody has tried to connect: %+v", s)
 		}
-		for _, name := range rest {
+		for i, name := range rest {
+			// What the first has found is not forgotten: it is tried again and again.
+			time.Sleep(time.Duration(i) * 2 * reach.Lately)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if _, err := c.nodes[name].DialPeer(ctx, old.cfg.Node); err == nil {
 				t.Error("it is not cut off")
@@ -200,6 +202,11 @@ func TestVirtualRestartIsNoCut(t *testing.T) {
 				time.Sleep(100 * time.Millisecond)
 			}
 		}
+		for _, name := range rest {
+			if s := c.nodes[name].Status(); s.CannotReach != nil {
+				t.Errorf("%s says of a node that is back %+v", name, s.CannotReach)
+			}
+		}
 		term := old.Status().Term
 		time.Sleep(90 * time.Second)
 		if s := old.Status(); s.Term != term || !s.Leading || s.Cuts != nil {
@@ -215,7 +222,66 @@ func TestVirtualRestartIsNoCut(t *testing.T) {
 		if s := old.Status(); s.Term != term || !s.Leading {
 			t.Errorf("after short cuts: %+v", s)
 		}
-		_ = rest
+	})
+}
+
+// handsOver waits until a node that leads does so no more, and returns for how long it did.
+func (c *testCluster) handsOver(n *testNode) time.Duration {
+	c.t.Helper()
+	since := time.Now()
+	for n.Status().Leading {
+		if time.Since(since) > 3*time.Minute {
+			c.t.Fatalf("%s leads for three minutes: %+v", n.cfg.Node, n.Status())
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return time.Since(since)
+}
+
+func (c *testCluster) transfer(to string) *testNode {
+	c.t.Helper()
+	for c.leader().cfg.Node != to {
+		_ = c.leader().TransferLeadershipTo(c.t.Context(), to)
+		time.Sleep(100 * time.Millisecond)
+	}
+	return c.nodes[to]
+}
+
+// A node hands over once a minute at most, however often it is elected and cut off.
+func TestVirtualHandoverPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, old := openReach(t, threeNames...)
+		defer c.closeAll()
+		c.cutOff(memnet.Stall, old.cfg.Node)
+		c.handsOver(old)
+		first := time.Now()
+		c.network.Heal()
+		time.Sleep(time.Second)
+		c.transfer(old.cfg.Node)
+		c.cutOff(memnet.Stall, old.cfg.Node)
+		c.handsOver(old)
+		if pause := time.Since(first); pause < handOverEvery || pause > handOverEvery+2*reach.After {
+			t.Errorf("it handed over again after %s", pause)
+		}
+	})
+}
+
+// What the others found before a node led may be over: it hands over ten seconds after it was elected at the earliest.
+func TestVirtualHandoverNotAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := openReach(t, fiveNames...)
+		defer c.closeAll()
+		c.transfer("n5")
+		for _, name := range []string{"n2", "n3", "n4"} {
+			c.network.OneWay(memnet.Stall, name, "n1")
+		}
+		time.Sleep(30 * time.Second)
+		if led := c.handsOver(c.transfer("n1")); led < reach.After || led > 2*reach.After {
+			t.Errorf("it handed over after %s", led)
+		}
+		if leader := c.leader("n2", "n3", "n4", "n5"); leader.cfg.Node == "n1" {
+			t.Error("it leads again")
+		}
 	})
 }
 
@@ -358,6 +424,9 @@ func randomCuts(t *testing.T, seed uint64) {
 		handovers = strings.Count(log.String(), "this leader hands over")
 		if most := len(names) * (1 + int(time.Since(began)/handOverEvery)); handovers > most {
 			t.Errorf("%d handovers in %s", handovers, time.Since(began))
+		}
+		if term := c.leader().Status().Term; term > 24 {
+			t.Errorf("term %d after %d rounds", term, 12)
 		}
 		t.Logf("%d acknowledged, %d handovers, term %d after %s", len(acknowledged), handovers, c.leader().Status().Term, time.Since(began))
 	})

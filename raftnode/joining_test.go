@@ -317,6 +317,20 @@ func TestRemovedMemberStops(t *testing.T) {
 	})
 }
 
+// TestRemovedLeaderStops: it hands over, and the next one takes it out of raft's configuration without a word to it.
+func TestRemovedLeaderStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := openNewer(t)
+		defer c.closeAll()
+		c.announce()
+		leader := c.leader()
+		c.propose(logv1.RemoveMemberCommand(leader.cfg.Node, leader.directoryID, false))
+		removedError(t, leader)
+		c.close(leader.cfg.Node)
+		c.writeAnywhere("after")
+	})
+}
+
 // TestRemovalThatWasMissed: the old directory of a member that was replaced, or removed, comes back, or was cut off
 // meanwhile. It is told, stops, and neither term nor leader change.
 func TestRemovalThatWasMissed(t *testing.T) {

@@ -236,6 +236,9 @@ func (n *Node) keepMembers() (again time.Duration, err error) {
 	if len(leaving) > 0 || m.Removed(n.directoryID) != nil {
 		again = leavePause
 	}
+	if m.Removed(n.directoryID) != nil {
+		nudge(n.ask) // the others may have taken it out of raft's configuration, and have no reason to call
+	}
 	if m.Changed {
 		if err := n.cfg.Directory.SetRoster(m.Store()); err != nil {
 			n.logger.Error("who belongs to the cluster cannot be written to identity.json; it is tried again", "error", err)

@@ -146,7 +146,7 @@ func (n *Node) current() public {
 	if p.role == RoleStopped {
 		p.leader = ""
 	} else if p.leader == "" && p.role != RoleLeader {
-		p.leader = n.leaderToAsk()
+		p.leader = n.reach.Leader() // it cannot be heard, but it can be asked
 	}
 	return p
 }

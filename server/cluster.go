@@ -83,7 +83,7 @@ func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatu
 	if req.GetLocalOnly() {
 		return res, nil
 	}
-	answers := s.ask(ctx, st.Members)
+	answers := s.ask(ctx, st.Members, st.Formed)
 	if err := ctx.Err(); err != nil {
 		return nil, rpcerror.ToStatus(s.node, err) // the caller left: members that seem silent may have had no time to answer
 	}
@@ -189,10 +189,11 @@ type answer struct {
 	res    *rollcallv1.GetStatusResponse // nil: it did not answer
 	why    string                        // why it did not answer
 	since  time.Time                     // since when it does not answer
+	lost   bool                          // its data is lost: it waits to be made a member
 }
 
-// ask asks all other members at once.
-func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member) []answer {
+// ask asks all other members at once. look: it also looks whether those that do not answer have lost their data.
+func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member, look bool) []answer {
 	answers := make([]answer, 0, len(members))
 	for _, m := range members {
 		if m.GetName() != s.node {
@@ -212,12 +213,24 @@ func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member) 
 				a.res = res
 			} else {
 				a.why = peerconn.Describe(err)
+				a.lost = look && s.hasLostItsData(ctx, a.member)
 			}
 		})
 	}
 	asking.Wait()
 	s.note(answers)
 	return answers
+}
+
+// hasLostItsData says that a node of a member's name waits, where the member should be, to be made a member, with another
+// data directory.
+func (s *clusterService) hasLostItsData(ctx context.Context, m *rollcallv1.Member) bool {
+	if m.GetPeerAddress() == "" || m.GetDirectoryId() == "" || ctx.Err() != nil {
+		return false
+	}
+	h, err := s.members.ProbeAddress(ctx, m.GetPeerAddress())
+	return err == nil && h.GetNode() == m.GetName() && h.GetClusterId() == "" && h.GetWaiting() != nil &&
+		ShortDirectoryID(h.GetDirectoryId()) != m.GetDirectoryId()
 }
 
 // errNoStatus means that a member's answer held no member.

@@ -170,7 +170,7 @@ func shortClusterID(id string) string { return id[:min(4, len(id))] }
 // silent asks members, all at once, and returns those that do not answer, by name, and why.
 func (s *clusterService) silent(ctx context.Context, members []*rollcallv1.Member) map[string]string {
 	silent := map[string]string{}
-	for _, a := range s.ask(ctx, members) {
+	for _, a := range s.ask(ctx, members, false) {
 		if a.res == nil {
 			silent[a.member.GetName()] = a.why
 		}

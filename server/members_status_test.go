@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -107,6 +108,19 @@ func TestProblemsOfMembers(t *testing.T) {
 		"one is away for very long": {3, func(c *testCluster) {
 			c.refuseDials("n3", errRefused)
 		}, 10 * time.Minute, []string{"n3: connection refused for 10m0s; one more failure stops writes; if its data is lost, start it with an empty data directory and run: rollcall member replace n3"}, nil},
+		"one has lost its data": {3, func(c *testCluster) {
+			c.refuseDials("n3", errors.New("n3 belongs to no cluster yet"))
+			c.nodes["n1"].members.answer("n3:7601", waitingNode("n3", "e0000000-1111"), nil)
+		}, 5 * time.Second, []string{"n3 has lost its data: it waits with an empty data directory for 5s; one more failure stops writes; run: rollcall member replace n3"}, nil},
+		"one that joins has not heard of it": {4, func(c *testCluster) {
+			c.alterEverywhere("n4", is(joiningPhase, ""))
+			c.refuseDials("n4", errors.New("n4 belongs to no cluster yet"))
+			c.nodes["n1"].members.answer("n4:7601", waitingNode("n4", directoryOf(3)), nil)
+		}, 0, []string{"n4 (joining): n4 belongs to no cluster yet"}, nil},
+		"another node waits in its place": {3, func(c *testCluster) {
+			c.refuseDials("n3", errRefused)
+			c.nodes["n1"].members.answer("n3:7601", waitingNode("n4", "e0000000-1111"), nil)
+		}, 0, []string{"n3: connection refused; one more failure stops writes"}, nil},
 		"two are away for very long": {3, func(c *testCluster) {
 			c.refuseDials("n3", errRefused)
 			c.refuseDials("n2", errRefused)

@@ -148,13 +148,16 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 		}
 		silence := now.Sub(a.since)
 		text := calledBy(a.member) + ": " + a.why
+		if a.lost {
+			text = calledBy(a.member) + " has lost its data: it waits with an empty data directory"
+		}
 		if silence >= time.Second {
 			text += " for " + inSeconds(silence)
 		}
 		if a.member.GetVoter() && answering == quorum && res.GetWritable() {
 			text += "; one more failure stops writes"
 		}
-		add(memberSilent, "%s", text+lossRemedy(a.member, silence, res.GetWritable()))
+		add(memberSilent, "%s", text+lossRemedy(a, silence, res.GetWritable()))
 	}
 	for _, text := range waitingChanges(res.GetMembers(), silent) {
 		add(memberUnwell, "%s", text)

@@ -51,6 +51,17 @@ func TestCutProblems(t *testing.T) {
 		},
 			[]string{"n1 cannot connect to n2 (n2:7601: no answer), which can connect to it: writes through it fail as soon as its old connection ends; look at firewalls, and at the peer address of n2"},
 			[]string{"n1 cannot connect to n2 (n2:7601: no answer), which can connect to it: writes through it fail as soon as its old connection ends; look at firewalls, and at the peer address of n2"}, true},
+		"what stops writes first": {func(c *testCluster) {
+			c.elect("n2")
+			c.refuseDials("n2", errRefused)
+			cut(c, "n3", "n1", long, true)
+			cut(c, "n1", "n2", long, true)
+		},
+			[]string{
+				"n1 cannot connect to n2 (n2:7601: no answer), which can connect to it: writes through it fail; look at firewalls, and at the peer address of n2",
+				"n3 cannot connect to n1 (n1:7601), which can connect to it: writes through it would fail if n1 led; look at firewalls, and at the peer address of n1",
+			},
+			[]string{"n1 cannot connect to n2 (n2:7601: no answer), which can connect to it: writes through it fail; look at firewalls, and at the peer address of n2"}, false},
 		"not for long": {func(c *testCluster) {
 			c.elect("n2")
 			cut(c, "n1", "n2", cutAfter-1, true)

@@ -21,13 +21,19 @@ func calledBy(m *rollcallv1.Member) string {
 	return m.GetName()
 }
 
-// lossRemedy is what to do about a member that has been silent for very long; "": nothing yet, or nothing while the
-// cluster takes no writes.
-func lossRemedy(m *rollcallv1.Member, silence time.Duration, writable bool) string {
-	if silence < lostAfter || !writable {
+// lossRemedy is what to do about a member that has lost its data, or may have, as it has been silent for very long; "":
+// nothing yet, or nothing while the cluster takes no writes.
+func lossRemedy(a answer, silence time.Duration, writable bool) string {
+	name := a.member.GetName()
+	switch {
+	case !writable:
 		return ""
+	case a.lost:
+		return fmt.Sprintf("; run: rollcall member replace %s", name)
+	case silence >= lostAfter:
+		return fmt.Sprintf("; if its data is lost, start it with an empty data directory and run: rollcall member replace %s", name)
 	}
-	return fmt.Sprintf("; if its data is lost, start it with an empty data directory and run: rollcall member replace %s", m.GetName())
+	return ""
 }
 
 // detailWaits begins the detail of a phase that does not go on until somebody does something.

@@ -132,6 +132,75 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// withRoster is an answer with who belongs to the cluster.
+func withRoster(a Answer, revision int64, names ...string) Answer {
+	a.Hello.Roster = &peerv1.Roster{Revision: revision}
+	for _, name := range names {
+		a.Hello.Roster.Members = append(a.Hello.Roster.Members, &peerv1.RosterMember{Name: name})
+	}
+	return a
+}
+
+// TestDecideToJoin: what a node does that waits to be made a member, or has lost its data.
+func TestDecideToJoin(t *testing.T) {
+	m := threeMembers
+	founder := store.FoundingMember{Name: "n4", DirectoryID: "dir-lost"}
+	twin := Answer{Member: peerport.Member{PeerAddress: "h9:7601"}, Address: "h9:7601", Err: errors.New("n4 was called by another node named n4")}
+	tests := []struct {
+		name    string
+		members []peerport.Member // nil: it was told whom to join
+		answers []Answer
+		adopt   string
+		joined  bool
+		roster  int64
+		waiting string
+	}{
+		{name: "nobody answers", answers: []Answer{{Member: peerport.Member{PeerAddress: "h1:7601"}, Err: syscall.ECONNREFUSED}, twin},
+			waiting: "waiting for a member of a cluster at h1:7601, h9:7601: h1:7601: connection refused; h9:7601: n4 was called by another node named n4"},
+		{name: "its own address", waiting: "waiting for a member of a cluster: each address of --join is this node's own"},
+		{name: "no cluster yet", answers: []Answer{empty(m[0], m)},
+			waiting: "waiting for a member of a cluster at h1:7601: n1 (h1:7601) belongs to no cluster yet"},
+		{name: "not known", answers: []Answer{empty(m[0], m), formed(m[1], "3f9a0000", "")},
+			waiting: `n4 is not a member of cluster 3f9a, to which n2 (h2:7601) belongs; to make it one, run "rollcall member add n4 --peer h4:7601"`},
+		{name: "known by another directory", answers: []Answer{formed(m[1], "3f9a0000", peerport.AnotherDirectory)},
+			waiting: `cluster 3f9a knows n4 by another data directory than /data, which is empty; start n4 with that one; if it is lost, run "rollcall member replace n4 --peer h4:7601"`},
+		{name: "added", answers: []Answer{formed(m[0], "3f9a0000", ""), withRoster(formed(m[1], "3f9a0000", "dir-n4"), 9, "n2", "n4")},
+			adopt: "3f9a0000", joined: true, roster: 9},
+		{name: "another one was told more", answers: []Answer{withRoster(formed(m[0], "3f9a0000", "dir-n4"), 9, "n1"), withRoster(formed(m[1], "3f9a0000", ""), 12, "n2")},
+			adopt: "3f9a0000", joined: true, roster: 12},
+		{name: "a roster that nobody could tell", answers: []Answer{withRoster(formed(m[0], "3f9a0000", "dir-n4"), 9, "n2", "n1")},
+			adopt: "3f9a0000", joined: true},
+		{name: "a founder that was replaced", members: m, answers: []Answer{withRoster(formed(m[1], "3f9a0000", "dir-n4", founder), 9, "n4")},
+			adopt: "3f9a0000", joined: true, roster: 9},
+		{name: "a founder that was silent then", members: m, answers: []Answer{formed(m[1], "3f9a0000", "", store.FoundingMember{Name: "n4"})},
+			adopt: "3f9a0000"},
+		{name: "a founder that was silent then, and was replaced", members: m, answers: []Answer{formed(m[1], "3f9a0000", "dir-n4", store.FoundingMember{Name: "n4"})},
+			adopt: "3f9a0000", joined: true},
+		{name: "a listed one joins another cluster", members: append(slices.Clone(m), peerport.Member{Name: "n4", PeerAddress: "h4:7601"}),
+			answers: []Answer{empty(m[0], nil)},
+			waiting: "waiting for n1 to form the cluster: it was started with --join, and waits to be made a member of another one"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			n := Node{View: emptyView("n4", test.members), PeerAddress: "h4:7601", Directory: "/data", Joins: test.members == nil}
+			d := Decide(n, test.answers)
+			if d.Waiting != test.waiting || d.Fatal != nil || d.Found != nil {
+				t.Errorf("%+v\nwant waiting %q", d, test.waiting)
+			}
+			adopt, revision := "", int64(0)
+			if d.Adopt != nil {
+				adopt = d.Adopt.ClusterID
+			}
+			if d.Roster != nil {
+				revision = d.Roster.Revision
+			}
+			if adopt != test.adopt || d.Joined != test.joined || revision != test.roster {
+				t.Errorf("adopts %q, joined %v, roster of revision %d", adopt, d.Joined, revision)
+			}
+		})
+	}
+}
+
 func TestCheck(t *testing.T) {
 	m := threeMembers
 	v := emptyView("n2", m)
@@ -148,6 +217,7 @@ func TestCheck(t *testing.T) {
 		{"known to one, a fold is behind", []Answer{formed(m[0], "3f9a0000", "dir-lost"), formed(m[2], "3f9a0000", "dir-n2")}, ""},
 		{"known by another directory", []Answer{silent(m[0]), formed(m[2], "3f9a0000", "dir-new")},
 			`/data is not the data directory by which n3 (h3:7601) knows n2; start n2 with that directory; if it is lost, run "rollcall member replace n2"`},
+		{"known to one, another cluster at an address of old", []Answer{formed(m[0], "77b20000", ""), formed(m[2], "3f9a0000", "dir-n2")}, ""},
 		{"another cluster", []Answer{formed(m[0], "77b20000", "dir-n2"), silent(m[2])},
 			"/data belongs to cluster 3f9a, but n1 (h1:7601) belongs to cluster 77b2"},
 	}

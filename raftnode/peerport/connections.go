@@ -18,7 +18,8 @@ type connSet struct {
 type trackedConn struct {
 	net.Conn
 	set  *connSet
-	peer string // the member at the other end
+	peer string // the member at the other end,
+	dir  string // and its data directory
 	once sync.Once
 	over func(remote bool) // called when it ends, by the other side or by this one; nil: nobody asks
 }
@@ -59,8 +60,8 @@ func (c *trackedConn) Close() error {
 
 // add tracks a connection until it is closed. After close, and when there are as many as may be, it closes
 // the connection and returns nil.
-// peer is the member at the other end. over is called when the connection ends, more than once perhaps; nil: it is not.
-func (s *connSet) add(conn net.Conn, peer string, over func(remote bool)) net.Conn {
+// peer is the member at the other end, dir its data directory. over is called when the connection ends, more than once perhaps; nil: it is not.
+func (s *connSet) add(conn net.Conn, peer, dir string, over func(remote bool)) net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.limit > 0 && len(s.conns) >= s.limit {
@@ -73,9 +74,24 @@ func (s *connSet) add(conn net.Conn, peer string, over func(remote bool)) net.Co
 	if s.conns == nil {
 		s.conns = map[*trackedConn]struct{}{}
 	}
-	t := &trackedConn{Conn: conn, set: s, peer: peer, over: over}
+	t := &trackedConn{Conn: conn, set: s, peer: peer, dir: dir, over: over}
 	s.conns[t] = struct{}{}
 	return t
+}
+
+// retain closes the connections of all peers but those to be kept.
+func (s *connSet) retain(keep func(peer, dir string) bool) {
+	s.mu.Lock()
+	var open []*trackedConn
+	for c := range s.conns {
+		if !keep(c.peer, c.dir) {
+			open = append(open, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close()
+	}
 }
 
 func (s *connSet) close() {

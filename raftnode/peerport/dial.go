@@ -150,7 +150,8 @@ func (p *Port) Probe(ctx context.Context, name string) (*peerv1.Hello, string, e
 	if err != nil {
 		return nil, "", err
 	}
-	return h, address, conn.Close()
+	_ = conn.Close() // with TLS it may fail: who has answered a probe ends the connection
+	return h, address, nil
 }
 
 // ProbeAddress asks whoever is at an address, host:port, for its hello. The hello is returned also with a RefusedError:
@@ -164,7 +165,7 @@ func (p *Port) ProbeAddress(ctx context.Context, address string) (*peerv1.Hello,
 		err = errors.Join(ErrClosed, err)
 	}
 	if conn != nil {
-		err = errors.Join(err, conn.Close())
+		_ = conn.Close() // with TLS it may fail: who has answered a probe ends the connection
 	}
 	return h, err
 }
@@ -176,10 +177,11 @@ func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.LeaderLos
 	if err != nil {
 		return nil, err
 	}
+	_ = conn.Close() // with TLS it may fail: who has answered a probe ends the connection
 	if p.cfg.View().Stranger(h) != "" {
-		return nil, conn.Close()
+		return nil, nil
 	}
-	return h.GetLeaderLoss(), conn.Close()
+	return h.GetLeaderLoss(), nil
 }
 
 // Dial connects to the named peer. The connection is closed with the port at the latest.
@@ -203,7 +205,7 @@ func (p *Port) DialDirectory(ctx context.Context, name string, purpose peerv1.He
 	if err != nil {
 		return nil, err
 	}
-	if conn = p.handoffs[purpose].set.add(conn, name, nil); conn == nil {
+	if conn = p.handoffs[purpose].set.add(conn, name, h.GetDirectoryId(), nil); conn == nil {
 		return nil, ErrClosed
 	}
 	return conn, nil

@@ -25,13 +25,13 @@ func newHandoff(addr net.Addr, limit int) *handoff {
 	return &handoff{addr: addr, set: connSet{limit: limit}, ready: make(chan net.Conn, MaxUndelivered), done: make(chan struct{})}
 }
 
-// deliver hands peer's conn over, or closes it if nobody takes it until ctx ends.
-func (h *handoff) deliver(ctx context.Context, peer string, conn net.Conn) {
+// deliver hands the conn of a peer with the data directory dir over, or closes it if nobody takes it until ctx ends.
+func (h *handoff) deliver(ctx context.Context, peer, dir string, conn net.Conn) {
 	var over func(remote bool)
 	if h.peerConnections != nil {
 		over = h.peerConnections.Begin(peer)
 	}
-	conn = h.set.add(conn, peer, over)
+	conn = h.set.add(conn, peer, dir, over)
 	if conn == nil {
 		return
 	}

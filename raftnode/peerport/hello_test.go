@@ -3,6 +3,7 @@ package peerport
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/store"
 )
@@ -56,6 +58,7 @@ func TestReadHelloRefuses(t *testing.T) {
 		"not UTF-8":       {framed(1, 3, "\x2a\x01\xff"), "sent a hello with a name"},
 		"unknown field":   {framed(1, 3, "\xf8\x01\x01"), "Hello has an unknown field 31: a newer version of rollcall made it"},
 		"unknown, nested": {framed(1, 5, "\x3a\x03\xf8\x01\x01"), "MemberAddress has an unknown field 31"},
+		"bad roster":      {framed(1, 7, "\x72\x05\x12\x03\x0a\x01\xff"), "sent a hello with a name"},
 		"not protobuf":    {framed(1, 3, "\xff\xff\xff"), "sent a hello that cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -118,6 +121,11 @@ func TestRefuse(t *testing.T) {
 			want: "n1 speaks version 1 of the hello, n3 version 2"},
 		{name: "meant for another", view: member, purpose: probe, change: func(h *peerv1.Hello) { h.To = "n2" },
 			want: "this is n1, not n2"},
+		{name: "meant for whoever is there", view: member, purpose: probe, change: func(h *peerv1.Hello) { h.To = "" }},
+		{name: "raft with whoever is there", view: member, purpose: raft, change: func(h *peerv1.Hello) { h.To = "" },
+			want: "this is n1, not "},
+		{name: "itself", view: member, purpose: probe, change: func(h *peerv1.Hello) { h.Node, h.DirectoryId = "n1", "dir-n1" },
+			want: "n1 was called by itself"},
 		{name: "no name", view: member, purpose: probe, change: func(h *peerv1.Hello) { h.Node = "" },
 			want: "the hello names no node or no data directory"},
 		{name: "my own name", view: member, purpose: probe, change: func(h *peerv1.Hello) { h.Node = "n1" },
@@ -130,9 +138,9 @@ func TestRefuse(t *testing.T) {
 		{name: "unknown name", view: member, purpose: rpc, change: func(h *peerv1.Hello) { h.Node = "n9" },
 			want: "n9 is not a member of cluster 3f9a"},
 		{name: "another directory", view: member, purpose: raft, change: func(h *peerv1.Hello) { h.DirectoryId = "dir-lost" },
-			want: `n3 has another data directory than the one cluster 3f9a knows; start it with its own directory, or see "A member lost its data" in docs/operations.md`},
+			want: `n3 has another data directory than the one cluster 3f9a knows; start it with that one; if it is lost, with an empty one, and run "rollcall member replace n3"`},
 		{name: "directory from before the replacement", view: member, purpose: rpc, change: func(h *peerv1.Hello) { h.Node, h.DirectoryId = "n2", "dir-n2" },
-			want: `n2 has another data directory than the one cluster 3f9a knows; start it with its own directory, or see "A member lost its data" in docs/operations.md`},
+			want: `n2 has another data directory than the one cluster 3f9a knows; start it with that one; if it is lost, with an empty one, and run "rollcall member replace n2"`},
 		{name: "empty node, raft", view: emptyView("n1", threeMembers), purpose: raft, want: "n1 belongs to no cluster yet"},
 		{name: "older than the cluster's level", view: levelView(2, 2), purpose: rpc, change: func(h *peerv1.Hello) { h.Version = "v1.0.0" },
 			want: "cluster 3f9a is at feature level 2; n3 runs v1.0.0, which can read level 1 at most: start a newer version of it"},
@@ -173,7 +181,7 @@ func TestReject(t *testing.T) {
 		{name: "another cluster", purpose: raft, change: func(h *peerv1.Hello) { h.ClusterId = "77b2" },
 			want: "n1 belongs to cluster 3f9a, n3 to cluster 77b2"},
 		{name: "another directory", purpose: raft, change: func(h *peerv1.Hello) { h.DirectoryId = "dir-lost" },
-			want: `n3 has another data directory than the one cluster 3f9a knows; start it with its own directory, or see "A member lost its data" in docs/operations.md`},
+			want: `n3 has another data directory than the one cluster 3f9a knows; start it with that one; if it is lost, with an empty one, and run "rollcall member replace n3"`},
 		{name: "older than the cluster's level", purpose: raft, change: func(h *peerv1.Hello) { h.Level, h.Version = 1, "v1.0.0" },
 			want: "cluster 3f9a is at feature level 2; n3 runs v1.0.0, which can read level 1 at most: start a newer version of it"},
 		{name: "a probe of an older one", purpose: probe, change: func(h *peerv1.Hello) { h.Level = 1 }},
@@ -196,6 +204,27 @@ func TestReject(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", got, test.want)
 			}
 		})
+	}
+}
+
+// The largest hello that members can send each other is read: every list is full, of the longest names and addresses.
+func TestLargestHello(t *testing.T) {
+	v := clusterView("n1", true)
+	v.Members, v.Founding.Members, v.Roster = nil, nil, &peerv1.Roster{Revision: 1 << 62}
+	for i := range MaxMembers {
+		name, address := fmt.Sprintf("%063d", i), strings.Repeat("h", limits.MaxAddressBytes)
+		v.Members = append(v.Members, Member{Name: name, PeerAddress: address})
+		v.Founding.Members = append(v.Founding.Members, store.FoundingMember{Name: name, PeerAddress: address, DirectoryID: strings.Repeat("d", 36)})
+		v.Roster.Members = append(v.Roster.Members, &peerv1.RosterMember{Name: name, PeerAddress: address, DirectoryId: strings.Repeat("d", 36)})
+	}
+	h := v.Hello(peerv1.Hello_PURPOSE_PROBE, "n2")
+	h.Roster = v.Roster
+	var b bytes.Buffer
+	if err := WriteHello(&b, h); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadHello(&b); err != nil || len(got.GetRoster().GetMembers()) != MaxMembers {
+		t.Errorf("%d members, %v", len(got.GetRoster().GetMembers()), err)
 	}
 }
 

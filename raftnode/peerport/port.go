@@ -128,9 +128,17 @@ func (p *Port) FromPeers() *PeerConnections { return p.fromPeers }
 // Peers returns how the last try to reach each peer ended, by name.
 func (p *Port) Peers() []PeerStatus { return p.reachability.list() }
 
-// Keep forgets all peers but those named: how they were reached, what they can read, and why they were refused.
+// Keep forgets all peers but those named: how they were reached, what they can read, and why they were refused. It ends
+// the connections with them, and those with another data directory than a peer is recognised by: whoever dials again is
+// told why.
 func (p *Port) Keep(names map[string]bool) {
 	gone := func(name string) bool { return name != "" && !names[name] }
+	v := p.cfg.View()
+	for _, h := range p.handoffs {
+		h.set.retain(func(peer, dir string) bool {
+			return names[peer] && v.recognises(&peerv1.Hello{Node: peer, DirectoryId: dir})
+		})
+	}
 	p.reachability.forget(gone)
 	p.levels.forget(gone)
 	p.fromPeers.forget(gone)
@@ -311,7 +319,7 @@ func (p *Port) handshake(ctx context.Context, accepted acceptedConn) bool {
 	if reason != "" || target == nil || conn.SetDeadline(time.Time{}) != nil {
 		return false
 	}
-	target.deliver(ctx, h.GetNode(), conn)
+	target.deliver(ctx, h.GetNode(), h.GetDirectoryId(), conn)
 	return true
 }
 

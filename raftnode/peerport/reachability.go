@@ -175,6 +175,7 @@ func (p *reachability) forget(gone func(name string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.states, func(key peerPurpose, _ peerReach) bool { return gone(key.name) })
+	maps.DeleteFunc(p.failing, func(name string, _ failing) bool { return gone(name) })
 }
 
 // list returns the peers in order of their names, each as it was found last by a dial of any purpose.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -133,6 +134,90 @@ func TestStrangersTakeNoRoomOfMembers(t *testing.T) {
 		}
 		if h, err := ReadHello(member); err != nil || h.GetNode() != "n1" {
 			t.Errorf("%v %v", h, err)
+		}
+	})
+}
+
+// TestProbeOfAnAddress: who is there may be anybody, and the certificate must name who it says it is.
+func TestProbeOfAnAddress(t *testing.T) {
+	const off, required = tlsport.Off, tlsport.Required
+	for name, test := range map[string]struct {
+		mode  tlsport.Mode
+		names string // in the certificate of n3
+		want  string // "": the hello comes
+	}{
+		"plain":                 {off, "", ""},
+		"TLS":                   {required, "n3", ""},
+		"another's certificate": {required, "n2", `"n3"`},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ca, network := tlstest.NewCA(t, "ca"), memnet.New()
+				n1 := securePort(t, network, "n1", ca, test.mode, true, "n1")
+				defer n1.Close()
+				n3 := securePort(t, network, "n3", ca, test.mode, true, test.names)
+				defer n3.Close()
+				h, err := n1.ProbeAddress(t.Context(), "n3:7601")
+				if test.want != "" {
+					if err == nil || h != nil || !strings.Contains(err.Error(), test.want) {
+						t.Errorf("%v %v, want %s", h, err, test.want)
+					}
+					return
+				}
+				if err != nil || h.GetNode() != "n3" || h.GetDirectoryId() != "dir-n3" {
+					t.Errorf("%v %v", h, err)
+				}
+				// A node that calls itself hears itself, and nobody stays connected.
+				if h, err = n1.ProbeAddress(t.Context(), "n1:7601"); h.GetDirectoryId() != "dir-n1" || err == nil || err.Error() != "n1 was called by itself" {
+					t.Errorf("%v %v", h, err)
+				}
+				if h, err = n1.ProbeAddress(t.Context(), "n9:7601"); h != nil || err == nil {
+					t.Errorf("%v %v", h, err)
+				}
+				n1.Close()
+				if _, err = n1.ProbeAddress(t.Context(), "n3:7601"); !errors.Is(err, ErrClosed) {
+					t.Errorf("on a port that is closed: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// TestPortForgets: of a peer that is kept no more, nothing stays.
+func TestPortForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, network := tlstest.NewCA(t, "ca"), memnet.New()
+		n1 := securePort(t, network, "n1", ca, tlsport.Off, true)
+		defer n1.Close()
+		n3 := securePort(t, network, "n3", ca, tlsport.Off, true)
+		defer n3.Close()
+		conn, err := n1.Dial(t.Context(), "n3", peerv1.Hello_PURPOSE_RPC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = n1.Dial(t.Context(), "n2", peerv1.Hello_PURPOSE_RPC)
+		accepted, err := n3.Listener(peerv1.Hello_PURPOSE_RPC).Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n1.Keep(map[string]bool{"n3": true})
+		if got := n1.Peers(); len(got) != 1 || got[0].Name != "n3" || n1.PeerLevel("n3") == 0 {
+			t.Errorf("kept %+v", got)
+		}
+		// A member that has another directory now is dialed again.
+		moved := clusterView("n3", true)
+		moved.Known["n1"] = "dir-new"
+		n3.cfg.View = func() View { return moved }
+		n3.Keep(map[string]bool{"n1": true})
+		if _, err := accepted.Read(make([]byte, 1)); err == nil {
+			t.Error("the connection with a directory that was replaced stays open")
+		}
+		n1.Keep(nil)
+		if got := n1.Peers(); len(got) > 0 || n1.PeerLevel("n3") != 0 {
+			t.Errorf("not forgotten: %+v", got)
+		}
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Error("the connection to a peer that is forgotten stays open")
 		}
 	})
 }

@@ -192,8 +192,8 @@ func (v View) Stranger(h *peerv1.Hello) string {
 	if _, member := v.Known[h.GetNode()]; !member {
 		return fmt.Sprintf("%s is not a member of cluster %s", h.GetNode(), ShortClusterID(v.ClusterID()))
 	}
-	return fmt.Sprintf("%s has another data directory than the one cluster %s knows; start it with its own directory, or see \"A member lost its data\" in docs/operations.md",
-		h.GetNode(), ShortClusterID(v.ClusterID()))
+	return fmt.Sprintf("%s has another data directory than the one cluster %s knows; start it with that one; if it is lost, with an empty one, and run \"rollcall member replace %s\"",
+		h.GetNode(), ShortClusterID(v.ClusterID()), h.GetNode())
 }
 
 // Reject says why the dialer does not want the connection after all, given the acceptor's answer

@@ -11,8 +11,9 @@ import (
 // are missed.
 const Lately = 15 * time.Second
 
-// Settled is from when on a member that cannot connect is worth telling: a restart takes less.
-const Settled = 5 * time.Second
+// fresh is how long it counts for whom a leader hands over to, and whether it does: one round that is slow. A member that
+// has just died must not count as one that could lead, or that a leader reaches.
+const fresh = 8 * time.Second
 
 // longest is more than any member has run without a restart: sums with what it said cannot overflow.
 const longest = 100 * 365 * 24 * time.Hour
@@ -21,7 +22,7 @@ const longest = 100 * 365 * 24 * time.Hour
 type Report struct {
 	// Unreachable is for how long the member has not been able to connect to this node; 0: it can, or has not tried.
 	Unreachable time.Duration
-	// Reaches and ReachedBy are to how many other voters the member has connected lately, and how many to it.
+	// Reaches and ReachedBy are to how many other voters the member has connected in the last round, and how many to it.
 	Reaches, ReachedBy int
 	Leads              bool
 }
@@ -82,15 +83,15 @@ func (r *Reach) SetMembers(names []string) {
 	}
 }
 
-// Count returns how many of the named members this node has connected to lately, and how many to it.
+// Count returns how many of the named members this node has connected to in the last round, and how many to it.
 func (r *Reach) Count(names []string) (reaches, reachedBy int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, name := range names {
-		if lately(r.answers[name].at) {
+		if within(fresh, r.answers[name].at) {
 			reaches++
 		}
-		if lately(r.asked[name]) {
+		if within(fresh, r.asked[name]) {
 			reachedBy++
 		}
 	}
@@ -126,18 +127,20 @@ func (r *Reach) cuts() []Cut {
 	return all
 }
 
-// Leader returns the member that said lately that it leads and cannot connect to this node, and for how long it could
-// not; "": none did. This node cannot hear it, but can ask it.
-func (r *Reach) Leader() (name string, unreachable time.Duration) {
+// Leader returns the member that said lately that it leads and cannot connect to this node; "": none did. This node cannot
+// hear it, but can ask it.
+func (r *Reach) Leader() (name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var newest time.Time
 	for member, a := range r.answers {
 		if lately(a.at) && a.Leads && a.Unreachable > 0 && a.at.After(newest) {
-			name, unreachable, newest = member, a.Unreachable+time.Since(a.at), a.at
+			name, newest = member, a.at
 		}
 	}
-	return name, unreachable
+	return name
 }
 
-func lately(at time.Time) bool { return !at.IsZero() && time.Since(at) <= Lately }
+func lately(at time.Time) bool { return within(Lately, at) }
+
+func within(d time.Duration, at time.Time) bool { return !at.IsZero() && time.Since(at) <= d }

@@ -23,21 +23,21 @@ func (r *Reach) Judge(others []string) Verdict {
 	reports := map[string]Report{}
 	reachedBy := 0
 	for _, name := range others {
-		if a := r.answers[name]; lately(a.at) {
+		if a := r.answers[name]; within(fresh, a.at) {
 			said := a.Report
 			if said.Unreachable > 0 {
 				said.Unreachable += time.Since(a.at)
 			}
 			reports[name] = said
 		}
-		if lately(r.asked[name]) && reports[name].Unreachable == 0 {
+		if within(fresh, r.asked[name]) && reports[name].Unreachable == 0 {
 			reachedBy++
 		}
 	}
 	return judge(reports, reachedBy, len(others)+1)
 }
 
-// judge decides by what the other voters said, and by how many of them have connected to the leader lately.
+// judge decides by what the other voters said, and by how many of them have connected to the leader in the last round.
 //
 // The one that should lead reaches a majority, so that it can lead; a majority reaches it, so that it does not hand over
 // in turn; and more voters reach it than reach the leader now.

@@ -11,7 +11,7 @@ import (
 
 // Directory is the data directory of a server in raft's configuration; "": it is not known. Founders' stand in the
 // founding; a founder that was silent then had, before it was removed, the directory with the oldest tombstone of its
-// name.
+// name, unless it was removed without anybody knowing it: later directories of the name are not the founder's.
 func (m *Members) Directory(founding *store.Founding, address raft.ServerAddress) string {
 	name, directory := serveraddress.Split(address)
 	if directory != "" {
@@ -24,7 +24,7 @@ func (m *Members) Directory(founding *store.Founding, address raft.ServerAddress
 			}
 		}
 	}
-	if directory != "" {
+	if directory != "" || m.nobody[name] {
 		return directory
 	}
 	var oldest int64

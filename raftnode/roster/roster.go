@@ -31,12 +31,13 @@ type Members struct {
 
 	moved   map[string]bool // members whose newest address comes before the one that the configuration lists
 	removed map[string]*logv1.RemovedMember
+	nobody  map[string]bool // founders that were removed, and whose directory nobody knew
 }
 
 // Of returns who belongs to a cluster. noted is what other members told; nil: nothing. It counts as long as it is newer
 // than the registry. founding is nil for a node that belongs to no cluster.
 func Of(founding *store.Founding, noted *store.Roster, f Fold) *Members {
-	m := &Members{Known: map[string]string{}, Addresses: map[string]string{}, moved: map[string]bool{}, removed: map[string]*logv1.RemovedMember{}}
+	m := &Members{Known: map[string]string{}, Addresses: map[string]string{}, moved: map[string]bool{}, removed: map[string]*logv1.RemovedMember{}, nobody: map[string]bool{}}
 	if founding == nil {
 		return m
 	}
@@ -45,6 +46,8 @@ func Of(founding *store.Founding, noted *store.Roster, f Fold) *Members {
 		gone[r.GetName()] = true
 		if id := r.GetDirectoryId(); id != "" {
 			m.removed[id] = r
+		} else {
+			m.nobody[r.GetName()] = true
 		}
 	}
 	if noted != nil && f.Revision < noted.Revision {
