@@ -19,7 +19,8 @@ import (
 type Config struct {
 	// Endpoints are the API addresses of the nodes, host:port, or targets as gRPC knows them
 	// (scheme:...). One is enough to work, all of them to survive the loss of a node. The name of a host is
-	// looked up at each dial, so that nodes which moved to other addresses are found within seconds.
+	// looked up at each dial, so that nodes which moved to other addresses are found within seconds. The list stays as
+	// it is: a member that is added to the cluster later is asked when the list names it.
 	Endpoints []string
 	// KeepOrder has the endpoints tried in the order of Endpoints. Otherwise the order is random, drawn once by
 	// New, so that the clients of many processes spread over the nodes.

@@ -17,7 +17,8 @@ var placeholders = []struct {
 	{"uuid", regexp.MustCompile(`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), true},
 	{"id", regexp.MustCompile(`\b[0-9a-f]{16,64}\b`), true},
 	{"cluster", regexp.MustCompile(`\b(?:cluster|CLUSTER) +([0-9a-f]{4})\b`), true},
-	{"directory", regexp.MustCompile(`  ([0-9a-f]{8})\b`), false}, // in a column
+	{"directory", regexp.MustCompile(`\bdirectory ([0-9a-f]{8})\b`), true},
+	{"directory", regexp.MustCompile(`(?m)  ([0-9a-f]{8})(?:  |$)`), true}, // in a column
 	{"hash", regexp.MustCompile(`\bstate hash ([0-9a-f]{8})\b`), true},
 	{"end", regexp.MustCompile(`\b(?:until|ends at|overdue since) ((?:\d{4}-\d\d-\d\d )?\d\d:\d\d(?::\d\d)?)\b`), false}, // of an override: without the date if it is today's
 	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?`), false},
@@ -25,7 +26,7 @@ var placeholders = []struct {
 	{"time", regexp.MustCompile(`\b\d{8}T\d{6}Z\b`), false},              // in the name of a directory
 	{"clock", regexp.MustCompile(`\b\d\d:\d\d(?::\d\d)?\b`), false},
 	{"duration", regexp.MustCompile(`\b(?:\d+(?:\.\d+)?(?:ns|µs|ms|s|m|h|d))+\b`), false},
-	{"silence", regexp.MustCompile(`no answer( for ‹duration›|)`), false}, // how long is said once it is known
+	{"silence", regexp.MustCompile(`(?:no answer|connection refused)( for ‹duration›|)`), false}, // how long is said once it is known
 	{"pid", regexp.MustCompile(`\bpid (\d+)\b`), false},
 	{"pid", regexp.MustCompile(`\bkill -9 (\d+)\b`), false},
 	{"pid", regexp.MustCompile(`(?m)^n\d +(\d+)  `), false},

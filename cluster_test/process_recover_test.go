@@ -137,7 +137,7 @@ func TestProcessRecover(t *testing.T) {
 	left.start()
 	left.waitStatus("", healthpb.HealthCheckResponse_SERVING)
 	cl := c.client(left)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for _, name := range acknowledged {
 		if got := left.check(ctx, name); got != healthpb.HealthCheckResponse_SERVING {
@@ -168,4 +168,30 @@ func TestProcessRecover(t *testing.T) {
 		t.Errorf("the old node has come in:\n%s", status)
 	}
 	old.kill()
+
+	// Two others join, on empty directories, with what the command said.
+	for i, name := range []string{lost[0].name, lost[1].name} {
+		p := c.newNode(name)
+		p.join = []string{left.peer}
+		p.start()
+		eventually(t, p.name+" waits to be made a member", func(context.Context) bool {
+			return strings.Contains(p.log.String(), "waiting to be made a member of the cluster")
+		})
+		eventually(t, p.name+" is added", func(context.Context) bool { // the feature level may still have to rise
+			exit, _ := rollcall(t, "member", "add", p.name, "--peer", p.peer, "-e", left.api, "--reason", "after the fire")
+			return exit == 0
+		})
+		p.waitStatus("", healthpb.HealthCheckResponse_SERVING)
+		cl := c.client(p)
+		if _, err := cl.Set(ctx, fmt.Sprintf("joined/%d", i), healthpb.HealthCheckResponse_SERVING, client.WriteOptions{}); err != nil {
+			t.Error(err)
+		}
+		for _, name := range acknowledged[:20] {
+			if got := p.check(ctx, name); got != healthpb.HealthCheckResponse_SERVING {
+				t.Errorf("%s is %s on %s", name, got, p.name)
+			}
+		}
+	}
+	left.kill() // the two are a majority of three, if both vote
+	c.set("after-that", healthpb.HealthCheckResponse_SERVING, c.all[len(c.all)-2:]...)
 }

@@ -101,7 +101,7 @@ func TestVirtualNodeJoinsAndIsRemoved(t *testing.T) {
 			}
 		})
 		removed, ok := errors.AsType[*raftnode.RemovedError](failed)
-		if !ok || !strings.Contains(failed.Error(), ", shrink), and the data directory "+n2.cfg.DataDir+" is never a member again; ") {
+		if !ok || !strings.Contains(failed.Error(), "), and the data directory "+n2.cfg.DataDir+" is never a member again; ") {
 			t.Fatalf("n2 ended with %v", failed)
 		}
 		n2.stop()

@@ -145,6 +145,9 @@ func (tx *Tx) forgetRemoved() {
 				key, oldest = k, r
 			}
 		})
+		if oldest == nil {
+			return // this command has changed all of them; the next one forgets the rest
+		}
 		s.change(p, removedKind, key, nil, logv1.EventType_EVENT_TYPE_MEMBER_CHANGED)
 		p.changes[len(p.changes)-1].why = &cause{reason: "only the newest removed members are remembered"}
 	}

@@ -95,8 +95,11 @@ func (n *naiveMembers) take(name, given, by string, force bool) {
 	}
 	n.members = slices.DeleteFunc(n.members, func(m naiveMember) bool { return m.name == name })
 	// The first one goes that is no founder's, else the first founder's, but never one that this command has changed.
-	if len(n.removed) >= n.most {
+	for len(n.removed) >= n.most {
 		old := slices.DeleteFunc(slices.Clone(n.removed), func(r naiveRemoved) bool { return n.fresh[r.key()] })
+		if len(old) == 0 {
+			break
+		}
 		i := max(0, slices.IndexFunc(old, func(r naiveRemoved) bool { return !r.founder }))
 		n.removed = slices.DeleteFunc(n.removed, func(r naiveRemoved) bool { return r == old[i] })
 	}

@@ -289,6 +289,21 @@ func TestRemovedAreForgotten(t *testing.T) {
 	}
 }
 
+// TestForceKeepsWhatItChanges: what a command has just forced is not forgotten by it, though there are too many then.
+func TestForceKeepsWhatItChanges(t *testing.T) {
+	h := newHarness(t)
+	h.state.mostRemoved = 1
+	h.do(t, 0, announce(joiner("n1", "d1")), addMember(joiner("n2", "d2")), replaceMember(joiner("n2", "e2")))
+	h.do(t, 0, logv1.RemoveMemberCommand("n2", "", true))
+	if got := h.holdsMembers(); got != "n1=d1, -n2 d2 by e2 force, -n2 e2 force" {
+		t.Error(got)
+	}
+	h.do(t, 0, addMember(joiner("n2", "f2")), removeMember("n2"))
+	if got := h.holdsMembers(); got != "n1=d1, -n2 f2" {
+		t.Error(got)
+	}
+}
+
 // TestResultOfARemoval: the answer holds the member as it was, also when the request comes again.
 func TestResultOfARemoval(t *testing.T) {
 	h := newHarness(t)

@@ -155,6 +155,13 @@ func memberOf(s *survivor.Survivor, opt RecoverOptions) (Member, error) {
 			}
 		}
 	}
+	if roster := s.Identity.Roster; roster != nil && m.PeerAddress == "" {
+		for _, known := range roster.Members {
+			if known.Name == m.Name {
+				m.PeerAddress = known.PeerAddress
+			}
+		}
+	}
 	if m.PeerAddress == "" {
 		return Member{}, fmt.Errorf("the address of %s is not known: give it by --member %s,host=HOST", m.Name, m.Name)
 	}

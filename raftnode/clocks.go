@@ -162,13 +162,22 @@ func (n *Node) measureOver(name string, conn net.Conn) error {
 func (n *Node) awaitClocks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, clockWait)
 	defer cancel()
-	for {
+	again := time.NewTicker(100 * time.Millisecond) // never at each answer: where too few answer, that is a storm
+	defer again.Stop()
+	for ask := true; ; {
 		ready, changed := n.clock.Ready()
 		if ready {
 			return
 		}
-		n.measureSoon()
-		if !sleep(ctx, 100*time.Millisecond, changed) {
+		if ask {
+			ask = false
+			n.measureSoon()
+		}
+		select {
+		case <-changed:
+		case <-again.C:
+			ask = true
+		case <-ctx.Done():
 			return
 		}
 	}

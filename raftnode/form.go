@@ -79,6 +79,7 @@ func (n *Node) formingNode() forming.Node {
 		Directory:   n.cfg.Directory.Path(),
 		Force:       n.cfg.ForceBootstrap,
 		Joins:       len(n.cfg.Join) > 0,
+		Joined:      n.joined,
 	}
 }
 

@@ -42,16 +42,9 @@ type testFold struct {
 	members   map[string]*logv1.Member
 	removed   map[string]*logv1.RemovedMember
 	revision  int64         // counts the changes of members and removed
-	roster    *testRoster   // what this node knew of the members before its start; nil: nothing. Never changes
 	changed   chan struct{} // closed when members or removed change
 	advanced  chan struct{}
 	intercept func(*logv1.Command) // before a command is applied
-}
-
-// testRoster stands for the roster in a node's identity.
-type testRoster struct {
-	revision int64
-	members  map[string]*logv1.Member
 }
 
 type testResult struct {
@@ -245,9 +238,6 @@ func (f *testFold) CommandLevel(cmd *logv1.Command) uint32 {
 func (f *testFold) Members() map[string]*logv1.Member {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.roster != nil && f.revision < f.roster.revision {
-		return maps.Clone(f.roster.members)
-	}
 	return maps.Clone(f.members)
 }
 
@@ -311,7 +301,6 @@ type testOptions struct {
 	logTime   int64 // what the fold holds from before the start
 	maxLevel  uint32
 	level     uint32 // the cluster's from the start; 0: the base level
-	roster    *testRoster
 }
 
 func (c *testCluster) open(name string, opt ...testOptions) *testNode {
@@ -345,13 +334,10 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 		if o.logTime != 0 {
 			opt.logTime = o.logTime
 		}
-		if o.roster != nil {
-			opt.roster = o.roster
-		}
 		opt.level = max(opt.level, o.level)
 	}
 	n := &testNode{fold: newTestFold(), failures: make(chan error, 1)}
-	n.fold.logTime, n.fold.roster, n.fold.maxLevel, n.fold.level = opt.logTime, opt.roster, opt.maxLevel, opt.level
+	n.fold.logTime, n.fold.maxLevel, n.fold.level = opt.logTime, opt.maxLevel, opt.level
 	var err error
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)

@@ -82,19 +82,25 @@ func (n *Node) view() peerport.View {
 	return v
 }
 
-// leaving returns the data directories that were removed and count in elections, each with its member's name. settled
-// is false while another configuration of raft's may still take the place of the one that says so.
+// leaving returns the data directories that may count in elections though they are no member's, each with its name:
+// their servers are to be removed from raft's configuration. settled is false while the newest configuration is not
+// committed. Then the older ones count too: another leader may put one in its place, and may itself be a server only of
+// that one.
 func (n *Node) leaving(m *roster.Members) (leaving map[string]string, settled bool) {
 	r := n.raft.Load()
 	if r == nil {
 		return m.AllRemoved(), false
 	}
-	configuration := r.GetConfiguration()
 	var addresses []raft.ServerAddress
-	for _, server := range configuration.Configuration().Servers {
+	servers := r.GetConfiguration().Configuration().Servers
+	committed := n.committed(r)
+	if settled = n.log.Committed(committed); !settled {
+		servers = slices.Concat(servers, n.log.Earlier(committed)) // raft shares the first
+	}
+	for _, server := range servers {
 		addresses = append(addresses, server.Address)
 	}
-	return m.Leaving(n.founding.Load(), addresses), configuration.Index() <= n.committed(r)
+	return m.Leaving(n.founding.Load(), addresses), settled
 }
 
 // committed is the newest log entry that this node knows to be committed.
@@ -222,12 +228,13 @@ func (n *Node) followMembers(ctx context.Context) {
 func (n *Node) keepMembers() (again time.Duration, err error) {
 	m := n.roster()
 	leaving, settled := n.leaving(m)
-	if own := m.Removed(n.directoryID); own != nil && settled && leaving[n.directoryID] == "" {
+	// Also if another member told it first: the registry says by whom, and why.
+	if own := m.Removed(n.directoryID); own != nil && (n.removal.Load() != nil || settled && leaving[n.directoryID] == "") {
 		removal := store.Removal{Revision: own.GetRevision(), Actor: own.GetActor().GetName(), Reason: own.GetReason(), ReplacedBy: own.GetReplacedBy()}
 		if own.GetTime() != 0 {
 			removal.Time = time.Unix(0, own.GetTime()).UTC()
 		}
-		n.removal.CompareAndSwap(nil, &removal)
+		n.removal.Store(&removal)
 	}
 	if err := n.checkRemoved(); err != nil {
 		return 0, err

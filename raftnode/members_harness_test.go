@@ -3,10 +3,10 @@ package raftnode
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,18 +26,20 @@ type changing struct {
 	founding store.Founding
 	paths    map[string]string // of the data directory that a member has now
 	joined   map[string]bool
-	made     int
+	made     map[string]string // the id of the directory in paths of one that came later
+	count    int               // of those
 	// opts are for all nodes.
 	opts testOptions
 	// stepped is told of each step of whoever leads; nil: nobody is.
 	stepped func(n *testNode, step reconciler.Step, done bool)
+	mu      sync.Mutex           // guards writing nodes2, and reading it beside the test's own goroutine
 	nodes2  map[string]*testNode // every node that was opened last, by name, open or not
 }
 
 // openChanging forms a cluster of the named founders.
 func openChanging(t *testing.T, opts testOptions, founders ...string) *changing {
 	t.Helper()
-	c := &changing{testCluster: newTestCluster(t, founders...), paths: map[string]string{}, joined: map[string]bool{}, opts: opts, nodes2: map[string]*testNode{}}
+	c := &changing{testCluster: newTestCluster(t, founders...), paths: map[string]string{}, joined: map[string]bool{}, made: map[string]string{}, opts: opts, nodes2: map[string]*testNode{}}
 	for _, name := range founders {
 		c.paths[name] = c.path(name)
 		c.start(name)
@@ -59,10 +61,17 @@ func (c *changing) address(name string) string {
 // start opens a member on the data directory that it has.
 func (c *changing) start(name string) *testNode {
 	c.t.Helper()
-	n := &testNode{}
+	n, err := c.tryStart(name)
+	if err != nil {
+		c.t.Fatalf("open %s: %v", name, err)
+	}
+	return n
+}
+
+func (c *changing) tryStart(name string) (*testNode, error) {
+	c.t.Helper()
 	opts := []testOptions{c.opts, {
-		path:   c.paths[name],
-		roster: c.roster(),
+		path: c.paths[name],
 		config: func(cfg *Config) {
 			if c.opts.config != nil {
 				c.opts.config(cfg)
@@ -73,34 +82,38 @@ func (c *changing) start(name string) *testNode {
 			}
 			cfg.stepped = func(step reconciler.Step, done bool) {
 				if c.stepped != nil {
-					c.stepped(c.nodes2[name], step, done)
+					c.mu.Lock()
+					n := c.nodes2[name]
+					c.mu.Unlock()
+					if n != nil { // nil: it is not open yet
+						c.stepped(n, step, done)
+					}
 				}
 			}
 		},
 		before: func(d *store.Directory, _ *raftlog.Log) {
 			if c.joined[name] && d.Identity().Founding == nil {
-				if err := d.SetJoined(c.founding, nil); err != nil {
+				if err := d.SetJoined(c.founding, c.roster()); err != nil {
 					c.t.Fatal(err)
 				}
 			}
 		},
 	}}
-	n = c.open(name, opts...)
-	c.nodes2[name] = n
-	return n
+	n, err := c.tryOpen(name, opts...)
+	if err == nil {
+		c.mu.Lock()
+		c.nodes2[name] = n
+		c.mu.Unlock()
+	}
+	return n, err
 }
 
-// roster is what the members know of each other, as the newest fold says.
-func (c *changing) roster() *testRoster {
-	best := &testRoster{}
+// roster is what a node that joins is told: who belongs to the cluster, as the open node says that knows most.
+func (c *changing) roster() *store.Roster {
+	var best *store.Roster
 	for _, n := range c.nodes {
-		n.fold.mu.Lock()
-		if n.fold.revision > best.revision {
-			best = &testRoster{n.fold.revision, maps.Clone(n.fold.members)}
-		}
-		n.fold.mu.Unlock()
-		if r := n.fold.roster; r != nil && r.revision > best.revision {
-			best = r
+		if r := n.Node.roster().Store(); r.Revision > 0 && (best == nil || r.Revision > best.Revision) {
+			best = &r
 		}
 	}
 	return best
@@ -110,8 +123,8 @@ func (c *changing) roster() *testRoster {
 // added, so it does not run yet.
 func (c *changing) empty(name string, replica bool) *logv1.Member {
 	c.t.Helper()
-	c.made++
-	c.paths[name] = filepath.Join(c.root, fmt.Sprintf("%s-%d", name, c.made))
+	c.count++
+	c.paths[name] = filepath.Join(c.root, fmt.Sprintf("%s-%d", name, c.count))
 	c.joined[name] = true
 	d, err := store.OpenDirectory(c.paths[name], name)
 	if err != nil {
@@ -121,12 +134,16 @@ func (c *changing) empty(name string, replica bool) *logv1.Member {
 	if err := d.Close(); err != nil {
 		c.t.Fatal(err)
 	}
+	c.made[name] = id
 	return &logv1.Member{Name: name, PeerAddress: c.address(name), DirectoryId: id, Replica: replica}
 }
 
 // directory is the id of the data directory of a member.
 func (c *changing) directory(name string) string {
 	c.t.Helper()
+	if c.joined[name] {
+		return c.made[name]
+	}
 	if n := c.nodes2[name]; n != nil {
 		return n.directoryID
 	}
@@ -197,7 +214,7 @@ func (c *changing) describe(servers []Server) []string {
 		text := s.Name
 		if s.Directory != "" {
 			text += "+"
-			if n := c.nodes2[s.Name]; n == nil || n.directoryID != s.Directory {
+			if c.made[s.Name] != s.Directory {
 				text += "!"
 			}
 		} else if c.joined[s.Name] {

@@ -398,3 +398,51 @@ func TestNoTransferToOneThatLags(t *testing.T) {
 		}
 	})
 }
+
+// TestANewVoterIsElected: of two voters, one hears that a third one votes, and then is gone for good, before the other
+// has heard. The third is all that has the log, and the other takes it for one that does not vote.
+func TestANewVoterIsElected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := openChanging(t, testOptions{}, "n1", "n2")
+		defer c.closeAll()
+		leader := c.leader()
+		old := leader.cfg.Node
+		other := slices.DeleteFunc([]string{"n1", "n2"}, func(n string) bool { return n == old })[0]
+		voted := make(chan struct{})
+		c.stepped = func(_ *testNode, step reconciler.Step, done bool) {
+			if step.Kind == reconciler.AddVoter && !done {
+				c.network.Partition(memnet.Stall, old, other)
+			} else if step.Kind == reconciler.AddVoter {
+				c.network.Isolate(memnet.Reset, old)
+				close(voted)
+			}
+		}
+		c.add("n3", false)
+		<-voted
+		c.kill(old)
+		c.nodes["n3"].await(t, "it leads", func(s Status) bool { return s.Leading })
+		c.nodes["n3"].write(t, "after")
+		if got := c.describe(c.nodes[other].Status().Servers); !slices.Contains(got, "n3+") {
+			t.Errorf("%s has %q", other, got)
+		}
+	})
+}
+
+// TestClocksOfTooFewAreNoStorm: after a restart of all, a leader waits for the clocks of most members. If too few answer
+// it asks again now and then, and not at each answer.
+func TestClocksOfTooFewAreNoStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := openChanging(t, testOptions{}, threeNames...)
+		defer c.closeAll()
+		c.change(logv1.AddMemberCommand(c.empty("n4", false)))
+		c.awaitServers("n1", "n2", "n3", "n4+?")
+		c.closeAll()
+		begin := time.Now()
+		c.start("n1")
+		c.start("n2")
+		c.leader("n1", "n2").write(t, "after")
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}

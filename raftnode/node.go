@@ -50,6 +50,7 @@ type Node struct {
 	failed   atomic.Bool                       // OnFailure was told
 	proposer *proposer.Proposer
 	leading  atomic.Pointer[leadership] // nil: does not lead; written with mu held
+	servers  atomic.Pointer[[]Server]   // raft's, when they were last known to be committed; nil: never
 
 	ctx     context.Context // ends when Close begins
 	cancel  context.CancelFunc
@@ -186,6 +187,12 @@ func (n *Node) startRaft(asFounder bool) error {
 	logger := raftlogger.New(n.logger)
 	trans := transport.New(transport.Config{
 		Port: n.port, DialTimeout: n.cfg.DialTimeout, RPCTimeout: n.cfg.RPCTimeout, Logger: logger, Meant: n.meant,
+		Latest: func() raft.Configuration {
+			if r := n.raft.Load(); r != nil {
+				return r.GetConfiguration().Configuration()
+			}
+			return raft.Configuration{}
+		},
 		Congested: n.cfg.Congested, Stuck: n.cfg.Stuck,
 		MaxLevel: n.cfg.State.MaxLevel(), ClusterLevel: n.cfg.State.Level,
 	})

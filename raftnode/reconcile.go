@@ -71,7 +71,7 @@ func (n *Node) compared(term uint64) (reconciler.State, uint64, error) {
 		return reconciler.State{}, 0, err
 	}
 	s := reconciler.State{Node: n.cfg.Node, Servers: servers(r)}
-	if committed := r.CommitIndex(); index == 0 || committed < index {
+	if index == 0 || r.CommitIndex() < index {
 		return reconciler.State{}, 0, errConfigurationChanged
 	}
 	s.Members, s.Removed = n.cfg.State.Members(), n.cfg.State.Removed()
@@ -175,6 +175,20 @@ func (n *Node) setSteps(steps map[string]string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.steps = steps
+}
+
+// committedServers are those of the newest configuration that is known to be committed. Before any is, those of the
+// newest one.
+func (n *Node) committedServers(r *raft.Raft) []Server {
+	newest := servers(r)
+	if !n.log.Committed(n.committed(r)) {
+		if known := n.servers.Load(); known != nil {
+			return slices.Clone(*known)
+		}
+		return newest
+	}
+	n.servers.Store(&newest)
+	return slices.Clone(newest)
 }
 
 // servers are those of raft's newest configuration, by name.

@@ -47,7 +47,8 @@ type Status struct {
 	CommitIndex   uint64
 	Voters        []string // by name
 	NonVoters     []string
-	Servers       []Server // all of them, as raft's configuration has them, by name
+	// Servers are all of raft's configuration, by name: of the newest one that this node knows to be committed.
+	Servers []Server
 	// Steps says, on a leader, why members that are not in raft's configuration as they should be wait, by name.
 	Steps  map[string]string
 	Peers  []peerport.PeerStatus // those that were dialed, by name
@@ -111,7 +112,7 @@ func (n *Node) Status() Status {
 	}
 	slices.Sort(s.Voters)
 	slices.Sort(s.NonVoters)
-	s.Servers = servers(r)
+	s.Servers = n.committedServers(r)
 	return s
 }
 

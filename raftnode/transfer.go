@@ -156,6 +156,9 @@ func (n *Node) transfer(ctx context.Context, r *raft.Raft, target *raft.Server) 
 		select {
 		case err = <-ended:
 		case <-ctx.Done():
+			if r.State() != raft.Leader {
+				return nil
+			}
 			n.transferFailed(target)
 			return ctx.Err()
 		}

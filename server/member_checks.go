@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
@@ -195,8 +196,8 @@ func (c *memberChange) checkLoss(name, verb string, force bool, silent map[strin
 		return nil
 	}
 	left := c.otherVoters(name)
-	if len(left) == 0 {
-		return rpcerror.MemberRefused(rpcerror.ReasonLastVoter, name, "%s is the only voter; wait until another member votes (rollcall member list), or add one", name)
+	if !slices.ContainsFunc(left, func(m *rollcallv1.Member) bool { return m.GetPhase() != rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING }) {
+		return rpcerror.MemberRefused(rpcerror.ReasonLastVoter, name, "%s is the only voter that stays; wait until another member votes (rollcall member list), or add one", name)
 	}
 	if force {
 		return nil

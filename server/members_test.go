@@ -180,12 +180,13 @@ func TestRefusedChangesOfMembers(t *testing.T) {
 			c.nodes["n1"].members.change(func(f *fakeMembers) { f.founders = map[string]*logv1.Member{"n4": {Name: "n4"}} })
 		}, add("n4", at), codes.AlreadyExists, "MEMBER_EXISTS", "n4 is a member already, since the cluster was founded"},
 
-		"remove without a name":     {nil, remove("", false), codes.InvalidArgument, "INVALID_ARGUMENT", "name is required"},
-		"remove of a name none has": {nil, remove("n3!", true), codes.InvalidArgument, "INVALID_ARGUMENT", "which no node is called"},
-		"remove without quorum":     {away("n2"), remove("n3", false), codes.FailedPrecondition, "WOULD_LOSE_QUORUM", "without n3 there are 2 voters, 2 of them must answer for writes to go on; answering: 1, silent: n2 (connection refused); mend those first, or remove n3 all the same with --force"},
-		"remove of self, no quorum": {away("n2"), remove("n1", false), codes.FailedPrecondition, "WOULD_LOSE_QUORUM", "without n1 there are 2 voters"},
-		"remove of the last voter":  {state(func(st *NodeStatus) { st.Members = st.Members[:1] }), remove("n1", false), codes.FailedPrecondition, "LAST_VOTER", "n1 is the only voter"},
-		"remove of it by force":     {state(func(st *NodeStatus) { st.Members = st.Members[:1] }), remove("n1", true), codes.FailedPrecondition, "LAST_VOTER", "n1 is the only voter"},
+		"remove without a name":         {nil, remove("", false), codes.InvalidArgument, "INVALID_ARGUMENT", "name is required"},
+		"remove of a name none has":     {nil, remove("n3!", true), codes.InvalidArgument, "INVALID_ARGUMENT", "which no node is called"},
+		"remove without quorum":         {away("n2"), remove("n3", false), codes.FailedPrecondition, "WOULD_LOSE_QUORUM", "without n3 there are 2 voters, 2 of them must answer for writes to go on; answering: 1, silent: n2 (connection refused); mend those first, or remove n3 all the same with --force"},
+		"remove of self, no quorum":     {away("n2"), remove("n1", false), codes.FailedPrecondition, "WOULD_LOSE_QUORUM", "without n1 there are 2 voters"},
+		"remove of the last voter":      {state(func(st *NodeStatus) { st.Members = st.Members[:1] }), remove("n1", false), codes.FailedPrecondition, "LAST_VOTER", "n1 is the only voter that stays"},
+		"remove of it by force":         {state(func(st *NodeStatus) { st.Members = st.Members[:1] }), remove("n1", true), codes.FailedPrecondition, "LAST_VOTER", "n1 is the only voter that stays"},
+		"remove of the last that stays": {func(c *testCluster) { c.leaves("n2"); c.leaves("n3") }, remove("n1", true), codes.FailedPrecondition, "LAST_VOTER", "n1 is the only voter that stays"},
 		"remove while another goes": {state(func(st *NodeStatus) {
 			st.Members[1] = proto.CloneOf(st.Members[1])
 			st.Members[1].Phase = rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING

@@ -118,7 +118,7 @@ func (c cut) words(node string, st NodeStatus, leader string, writable bool) str
 		}
 	case slices.Contains(c.from, leader):
 		text += ": " + c.to + " gets no changes"
-	default:
+	case memberNamed(st.Members, c.to).GetVoter(): // others never lead
 		text += ": writes through " + them + " would fail if " + c.to + " led"
 	}
 	return text + "; look at firewalls, and at the peer address of " + c.to

@@ -75,6 +75,13 @@ func TestCutProblems(t *testing.T) {
 			c.elect("n1")
 			cut(c, "n2", "n3", long, true)
 		}, []string{"n2 cannot connect to n3 (n3:7601), which can connect to it: writes through it would fail if n3 led; look at firewalls, and at the peer address of n3"}, nil, true},
+		"to a read replica": {func(c *testCluster) {
+			c.elect("n1")
+			for _, n := range c.nodes {
+				n.agreement.change(func(st *NodeStatus) { st.Members[2].Voter = false })
+			}
+			cut(c, "n2", "n3", long, true)
+		}, []string{"n2 cannot connect to n3 (n3:7601), which can connect to it; look at firewalls, and at the peer address of n3"}, nil, true},
 		"two followers, both ways": {func(c *testCluster) {
 			c.elect("n1")
 			cut(c, "n2", "n3", long, false)

@@ -5,7 +5,7 @@ import (
 )
 
 // NewNodes returns the resolver of rollcall-nodes:///HOST:PORT,HOST:PORT, which gives the registry's own nodes that
-// the target lists. It is a Builder of google.golang.org/grpc/resolver. The name of a host is looked up at each dial.
+// the target lists; a member that is added to the cluster later is none of them until the target lists it. It is a Builder of google.golang.org/grpc/resolver. The name of a host is looked up at each dial.
 // With TLS each node is checked against the host that the target says.
 //
 // It needs a service config that checks the health of "rollcall.reads" (the node can answer reads) and has the nodes

@@ -29,6 +29,18 @@ func phase(name string, p rollcallv1.MemberPhase, detail string) fakeStep {
 	}
 }
 
+// ready is a step: a member has caught up and answers.
+func ready(name string) fakeStep {
+	return func(f *fake) error {
+		for _, m := range f.status.Members {
+			if m.GetMember().GetName() == name {
+				m.Ready, m.Revision = true, f.revision
+			}
+		}
+		return nil
+	}
+}
+
 // without is a step: the cluster does without a member.
 func without(name string) fakeStep {
 	return func(f *fake) error {
@@ -105,7 +117,7 @@ func (f *fake) AddMember(_ context.Context, req *rollcallv1.AddMemberRequest) (*
 	if err := f.changes(req, req.GetValidateOnly()); err != nil || req.GetValidateOnly() {
 		return &rollcallv1.AddMemberResponse{Member: m}, err
 	}
-	f.status.Members = append(f.status.Members, &rollcallv1.MemberStatus{Member: proto.CloneOf(m), Ready: true, Role: rollcallv1.Role_ROLE_NON_VOTER})
+	f.status.Members = append(f.status.Members, &rollcallv1.MemberStatus{Member: proto.CloneOf(m), Role: rollcallv1.Role_ROLE_NON_VOTER})
 	return &rollcallv1.AddMemberResponse{Member: m, Revision: f.revision}, nil
 }
 
@@ -139,6 +151,9 @@ func (f *fake) PromoteMember(_ context.Context, req *rollcallv1.PromoteMemberReq
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.memberOf(req.GetName())
+	if !req.GetValidateOnly() && f.refuse == nil && m.GetPhase() == voter && !m.GetReplica() {
+		return &rollcallv1.PromoteMemberResponse{Member: proto.CloneOf(m), Revision: f.revision}, nil // nothing changes
+	}
 	if err := f.changes(req, req.GetValidateOnly()); err != nil || req.GetValidateOnly() {
 		return &rollcallv1.PromoteMemberResponse{Member: m}, err
 	}

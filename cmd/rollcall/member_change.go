@@ -196,6 +196,9 @@ command waits for that, at most --timeout. Exit status 4: it is to vote, and is 
 					if m.dryRun {
 						return name + " would be promoted; dry run, nothing changed"
 					}
+					if r.GetMember().GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_VOTER {
+						return fmt.Sprintf("%s votes already, revision %d", name, r.GetRevision())
+					}
 					return fmt.Sprintf("%s promoted, revision %d", name, r.GetRevision())
 				},
 			})

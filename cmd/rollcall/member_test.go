@@ -82,7 +82,7 @@ func TestMemberAddWaitsUntilItVotes(t *testing.T) {
 			phase("n4", voter, ""),
 		)
 		// A new phase is told at once, numbers every two seconds.
-		run("member", "add", "n4", "--peer", "127.0.0.1:7631", "--reason", "grow", "--actor", "ann").want(t, 0, "n4 added, revision 1\nn4 is a voter\n",
+		run("member", "add", "n4", "--peer", "127.0.0.1:7631", "--reason", "grow", "--actor", "ann").want(t, 0, "n4 added, revision 1\nn4 is a voter; of 4 voters, 3 must run for changes\n",
 			"n4 is joining\nn4 is joining: 10 entries behind\n")
 		req := f.members.asked[0].(*rollcallv1.AddMemberRequest)
 		if req.GetName() != "n4" || req.GetPeerAddress() != "127.0.0.1:7631" || req.GetReplica() || req.GetReason() != "grow" || req.GetActor() != "ann" || req.GetRequestId() == "" {
@@ -122,14 +122,14 @@ func TestMemberChangesForPrograms(t *testing.T) {
 func TestMemberRemoveWaitsUntilItIsGone(t *testing.T) {
 	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
 		f.startMembers(phase("n3", leaving, ""), phase("n3", leaving, "waits: n2 does not answer"), without("n3"))
-		run("member", "remove", "n3").want(t, 0, "n3 removed, revision 1\nthe cluster does without n3: 2 voters are left\n", "n3 is leaving\n")
+		run("member", "remove", "n3").want(t, 0, "n3 removed, revision 1\nthe cluster does without n3; of 2 voters, 2 must run for changes\n", "n3 is leaving\n")
 		// Another directory of the name may be a member again by then.
 		f.startMembers(phase("n3", leaving, ""), phase("n3", leaving, ""), func(f *fake) error {
 			m := f.memberOf("n3")
 			m.DirectoryId, m.Phase = "d9rn300", joining
 			return nil
 		})
-		run("member", "remove", "n3").want(t, 0, "n3 removed, revision 2\nthe cluster does without n3: 2 voters are left\n", "n3 is leaving\n")
+		run("member", "remove", "n3").want(t, 0, "n3 removed, revision 2\nthe cluster does without n3; of 2 voters, 2 must run for changes\n", "n3 is leaving\n")
 	})
 }
 
@@ -143,7 +143,7 @@ func TestMemberRemoveOfTheOneThatIsAsked(t *testing.T) {
 		without("n1")(other)
 		other.status.Revision = 1
 		f.others = map[string]*bufconn.Listener{"127.0.0.1:7620": l}
-		run("member", "remove", "n1").want(t, 0, "n1 removed, revision 1\nthe cluster does without n1: 2 voters are left\n", "")
+		run("member", "remove", "n1").want(t, 0, "n1 removed, revision 1\nthe cluster does without n1; of 2 voters, 2 must run for changes\n", "")
 	})
 }
 
@@ -151,15 +151,16 @@ func TestMemberReplaceAndPromote(t *testing.T) {
 	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
 		// What a node that has not folded the change says of the name is of the old directory.
 		f.startMembers(func(f *fake) error { f.revision--; f.memberOf("n3").Phase = voter; return nil },
-			func(f *fake) error { f.revision++; return nil }, phase("n3", joining, ""), phase("n3", voter, ""))
-		run("member", "replace", "n3", "--peer", "127.0.0.1:9999", "--force").want(t, 0, "n3 replaced, revision 1\nn3 is a voter\n", "…")
+			func(f *fake) error { f.revision++; f.memberOf("n3").Phase = joining; return nil }, phase("n3", voter, ""))
+		run("member", "replace", "n3", "--peer", "127.0.0.1:9999", "--force").want(t, 0, "n3 replaced, revision 1\nn3 is a voter; of 3 voters, 2 must run for changes\n", "…")
 		if req := f.members.asked[0].(*rollcallv1.ReplaceMemberRequest); req.GetPeerAddress() != "127.0.0.1:9999" || !req.GetForce() {
 			t.Error(req)
 		}
-		f.startMembers(phase("r1", joining, ""), phase("r1", replica, ""))
-		run("member", "add", "r1", "--peer", "127.0.0.1:7631", "--replica").want(t, 0, "r1 added as a replica, revision 2\nr1 is a replica\n", "r1 is joining\n")
+		f.startMembers(phase("r1", joining, ""), phase("r1", replica, ""), ready("r1"))
+		run("member", "add", "r1", "--peer", "127.0.0.1:7631", "--replica").want(t, 0, "r1 added as a replica, revision 2\nr1 is a replica, and ready\n", "r1 is joining\nr1 is a replica, and not ready yet\n")
 		f.members.steps = []fakeStep{phase("r1", joining, "waits: 3 voters"), phase("r1", voter, "")}
-		run("member", "promote", "r1").want(t, 0, "r1 promoted, revision 3\nr1 is a voter\n", "r1 is joining: waits: 3 voters\n")
+		run("member", "promote", "r1").want(t, 0, "r1 promoted, revision 3\nr1 is a voter; of 4 voters, 3 must run for changes\n", "r1 is joining: waits: 3 voters\n")
+		run("member", "promote", "r1").want(t, 0, "r1 votes already, revision 3\nr1 is a voter; of 4 voters, 3 must run for changes\n", "")
 	})
 }
 
@@ -178,12 +179,14 @@ func TestMemberChangesThatAreNotCarriedOutInTime(t *testing.T) {
 		run("member", "remove", "n3").want(t, exitNotAsAsked, "n3 removed, revision 3\n",
 			"rollcall: n3 removed, revision 3, but how far it is cannot be seen: it needs the verb status; \"rollcall whoami\" shows what you may do\n")
 		f.startMembers(func(f *fake) error { f.noStatus = refusal(codes.Unavailable, "", "it stops", nil); return nil })
+		f.memberOf("n3").Phase = replica
 		r := run("member", "promote", "n3", "--timeout", "2s")
 		if r.code != exitNotAsAsked || !strings.Contains(r.stderr, "rollcall: n3 promoted, revision 4, but that is not carried out after 2s: no node says how far it is") {
 			t.Error(r)
 		}
 		f.noStatus = nil
 		f.startMembers(func(f *fake) error { f.revision = 4; return nil })
+		f.memberOf("n3").Phase = replica
 		r = run("member", "promote", "n3", "--timeout", "2s")
 		if r.code != exitNotAsAsked || !strings.Contains(r.stderr, "not carried out after 2s: n1 has not received the change yet") {
 			t.Error(r)

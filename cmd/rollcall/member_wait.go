@@ -133,23 +133,25 @@ func goalOf(change memberChange, resp memberAnswer) memberGoal {
 }
 
 // member returns the member that is meant; nil: the cluster does without it.
-func (g memberGoal) member(s *rollcallv1.GetStatusResponse) *rollcallv1.Member {
+func (g memberGoal) member(s *rollcallv1.GetStatusResponse) *rollcallv1.MemberStatus {
 	for _, ms := range s.GetMembers() {
 		m := ms.GetMember()
 		if m.GetName() == g.name && (g.directory == "" || m.GetDirectoryId() == "" || m.GetDirectoryId() == g.directory) {
-			return m
+			return ms
 		}
 	}
 	return nil
 }
 
-// reached reports whether a member, or none, is what the change was to make of it.
-func (g memberGoal) reached(m *rollcallv1.Member) bool {
+// reached reports whether a member, or none, is what the change was to make of it. A voter has caught up. A replica is
+// one at once, and answers reads once it is ready.
+func (g memberGoal) reached(ms *rollcallv1.MemberStatus) bool {
+	m := ms.GetMember()
 	switch {
 	case g.gone:
-		return m == nil
+		return ms == nil
 	case g.replica && m.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_REPLICA:
-		return true
+		return ms.GetReady() && ms.GetRevision() >= g.revision
 	}
 	return m.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_VOTER
 }
@@ -181,17 +183,15 @@ func (w *memberWait) wait(ctx, interrupted context.Context, ask func(context.Con
 		done()
 		switch {
 		case err == nil && s.GetRevision() >= w.goal.revision:
-			m := w.goal.member(s)
-			if w.goal.reached(m) {
-				w.newest = m
+			ms := w.goal.member(s)
+			w.newest = ms.GetMember()
+			if w.goal.reached(ms) {
 				return w.end(s), nil
 			}
-			if m == nil {
-				w.newest = nil
+			if ms == nil {
 				return "", w.unfinished(interrupted, "it is no member any more: somebody else removed or replaced it", `"rollcall events --type member-removed" shows who`)
 			}
-			w.newest = m
-			w.progress(m)
+			w.progress(ms)
 		case err == nil:
 			w.why = fmt.Sprintf("%s has not received the change yet", s.GetNode())
 		case client.IsDenied(err) || client.IsUnauthenticated(err):
@@ -208,22 +208,23 @@ func (w *memberWait) wait(ctx, interrupted context.Context, ask func(context.Con
 
 // end says what was reached.
 func (w *memberWait) end(s *rollcallv1.GetStatusResponse) string {
-	if !w.goal.gone {
-		return explain.Member(w.newest)
+	switch {
+	case w.goal.gone:
+		return fmt.Sprintf("the cluster does without %s; %s", w.goal.name, explain.Voters(s))
+	case w.newest.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_VOTER:
+		return fmt.Sprintf("%s; %s", explain.Member(w.newest), explain.Voters(s))
 	}
-	voters := 0
-	for _, ms := range s.GetMembers() {
-		if ms.GetMember().GetVoter() {
-			voters++
-		}
-	}
-	return fmt.Sprintf("the cluster does without %s: %s left", w.goal.name, format.Count(voters, "voter is", "voters are"))
+	return explain.Member(w.newest) + ", and ready"
 }
 
 // progress says how far a member is, for people, when that changes: a new phase at once, numbers every two seconds.
-func (w *memberWait) progress(m *rollcallv1.Member) {
+func (w *memberWait) progress(ms *rollcallv1.MemberStatus) {
 	const every = 2 * time.Second
+	m := ms.GetMember()
 	w.why = explain.Member(m)
+	if m.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_REPLICA && !ms.GetReady() {
+		w.why += ", and not ready yet"
+	}
 	now := w.a.now()
 	if w.why == w.shown || m.GetPhase() == w.phase && now.Sub(w.at) < every {
 		return

@@ -199,7 +199,7 @@ func nextCommands(r node.RecoveredCluster) []string {
 	}
 	return []string{
 		fmt.Sprintf("rollcall serve --node %s --data %s --member %s,api=%s,peer=%s", m.Name, quoted(r.Data), m.Name, api, m.PeerAddress),
-		"rollcall " + fmt.Sprintf("serve --node %s --data DIR --join %s --advertise-api HOST:7600 --advertise-peer HOST:7601", other, m.PeerAddress),
+		fmt.Sprintf("rollcall serve --node %s --data DIR --join %s --advertise-api HOST:7600 --advertise-peer HOST:7601", other, m.PeerAddress),
 		fmt.Sprintf("rollcall member add %s --peer HOST:7601", other),
 	}
 }

@@ -2,7 +2,7 @@ package survivor
 
 import (
 	"fmt"
-	"slices"
+	"strings"
 
 	"github.com/hashicorp/raft"
 
@@ -106,14 +106,27 @@ func (c *chain) configuration() raft.Configuration {
 	return c.conf
 }
 
-// committed is the last entry that is known to be committed, on the node of that name.
-func (c *chain) committed(node string) uint64 {
-	alone := slices.ContainsFunc(c.configuration().Servers, func(s raft.Server) bool { return string(s.ID) == node && s.Suffrage == raft.Voter })
+// committed is the last entry that is known to be committed, on the node of that name and data directory.
+func (c *chain) committed(node, directory string) uint64 {
+	alone := false
 	for _, s := range c.configuration().Servers {
-		alone = alone && (s.Suffrage != raft.Voter || string(s.ID) == node)
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		if !is(s, node, directory) {
+			return c.known
+		}
+		alone = true
 	}
 	if alone {
 		return c.last
 	}
 	return c.known
+}
+
+// is reports whether a server of raft's configuration is a node with that data directory. The address of a member that
+// was added or replaced names its directory.
+func is(s raft.Server, node, directory string) bool {
+	_, of, named := strings.Cut(string(s.Address), "/")
+	return string(s.ID) == node && (!named || of == directory)
 }

@@ -71,7 +71,7 @@ func majority(same []*Survivor, removed map[string]bool) string {
 	voters := same[0].Voters()
 	var whole []string
 	for _, s := range same {
-		if s.Identity.Founding != nil && len(s.Missing) == 0 && !removed[s.Directory] && slices.Contains(voters, s.Node) && !slices.Contains(whole, s.Node) {
+		if s.Identity.Founding != nil && len(s.Missing) == 0 && !removed[s.Directory] && votes(same[0].Configuration, s) && !slices.Contains(whole, s.Node) {
 			whole = append(whole, s.Node)
 		}
 	}

@@ -61,7 +61,7 @@ func (s *Survivor) try(b *base, log raftlog.Salvaged) (*trial, error) {
 	}
 	defer r.close()
 	t := &trial{base: b}
-	known := b.chain.committed(s.Node)
+	known := b.chain.committed(s.Node, s.Directory)
 	r.reached = func(index uint64) {
 		if index <= known {
 			t.committed = r.point()

@@ -62,7 +62,14 @@ func (s *Survivor) Uncertain() uint64 { return s.Last.Index - s.Committed.Index 
 func (s *Survivor) After() uint64 { return s.Last.Index - s.Held.Index }
 
 // Voter reports whether the node votes in the newest configuration that it knows of.
-func (s *Survivor) Voter() bool { return slices.Contains(s.Voters(), s.Node) }
+func (s *Survivor) Voter() bool { return votes(s.Configuration, s) }
+
+// votes reports whether a survivor votes in a configuration.
+func votes(c raft.Configuration, s *Survivor) bool {
+	return slices.ContainsFunc(c.Servers, func(server raft.Server) bool {
+		return server.Suffrage == raft.Voter && is(server, s.Node, s.Directory)
+	})
+}
 
 // Voters are the names of the members that vote in Configuration, sorted.
 func (s *Survivor) Voters() []string {
@@ -189,6 +196,12 @@ func (s *Survivor) take(t *trial) {
 	s.Base, s.Held, s.Last, s.Committed = b.name, b.held, t.last, t.committed
 	s.Configuration, s.Members, s.Removed = b.chain.configuration(), t.members, t.removed
 	s.Missing = t.missing
+	if s.Identity.Removed != nil {
+		s.Removed[s.Directory] = true
+	}
+	if s.Removed[s.Directory] {
+		s.Notes = append(s.Notes, fmt.Sprintf("%s was removed from cluster %s: what the cluster did since then is not here", s.called(), s.ClusterID))
+	}
 	if s.ClusterID == "" {
 		s.ClusterID = t.clusterID
 	}

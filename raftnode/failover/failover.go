@@ -130,6 +130,7 @@ func (f *Failover) Run(ctx context.Context) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	var quiet quiet
+	var asked time.Time // when this node last looked because it was asked
 	for {
 		select {
 		case <-f.cfg.Port.FromPeers().Ended():
@@ -139,7 +140,11 @@ func (f *Failover) Run(ctx context.Context) {
 				f.replace(ctx, silent)
 			}
 		case <-f.asked:
-			f.replace(ctx, silent)
+			// Not each time: two voters that find that a third stands already would ask each other for ever.
+			if time.Since(asked) >= lookEvery {
+				f.replace(ctx, silent)
+				asked = time.Now()
+			}
 		case <-ctx.Done():
 			return
 		}

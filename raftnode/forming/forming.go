@@ -58,6 +58,7 @@ type Node struct {
 	Directory   string // the path of its data directory
 	Force       bool   // it founds although some do not answer
 	Joins       bool   // it was told to wait to be made a member: it never founds
+	Joined      bool   // it was made a member of a cluster that ran
 }
 
 // Answer is how a member answered a probe.
@@ -205,7 +206,9 @@ func Check(n Node, answers []Answer) error {
 		if ok && known == n.DirectoryID {
 			return nil
 		}
-		if ok && known != "" && stranger == nil {
+		// One that was made a member was known by then to a majority. Who knows its name by another directory may have
+		// been away, and if the directory was removed since, who knows that says so.
+		if ok && known != "" && stranger == nil && !n.Joined {
 			stranger = &Error{fmt.Sprintf("%s is not the data directory by which %s knows %s; start %s with that directory; if it is lost, %s",
 				n.Directory, a.at(), n.View.Node, n.View.Node, n.replaceAdvice())}
 		}

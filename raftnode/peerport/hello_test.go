@@ -176,6 +176,11 @@ func TestReject(t *testing.T) {
 		{name: "another node", purpose: probe, change: func(h *peerv1.Hello) { h.Node, h.Refusal = "n2", "this is n2, not n3" },
 			want: "127.0.0.1:7611 is n2, not n3"},
 		{name: "refused", purpose: raft, change: func(h *peerv1.Hello) { h.Refusal = "because" }, want: "because"},
+		{name: "waits with an empty directory", purpose: raft, change: func(h *peerv1.Hello) {
+			h.ClusterId, h.DirectoryId, h.Refusal = "", "dir-new", "n3 belongs to no cluster yet"
+		}, want: `n3 waits with an empty data directory; if its own is lost, run "rollcall member replace n3"`},
+		{name: "has not joined yet", purpose: raft, change: func(h *peerv1.Hello) { h.ClusterId, h.Refusal = "", "n3 belongs to no cluster yet" },
+			want: "n3 belongs to no cluster yet"},
 		{name: "nameless", purpose: probe, change: func(h *peerv1.Hello) { h.Node = "" },
 			want: "the hello of 127.0.0.1:7611 names no node or no data directory"},
 		{name: "another cluster", purpose: raft, change: func(h *peerv1.Hello) { h.ClusterId = "77b2" },

@@ -212,11 +212,15 @@ func TestPortForgets(t *testing.T) {
 		if _, err := accepted.Read(make([]byte, 1)); err == nil {
 			t.Error("the connection with a directory that was replaced stays open")
 		}
+		n3.cfg.View = func() View { return clusterView("n3", true) }
+		if conn, err = n1.Dial(t.Context(), "n3", peerv1.Hello_PURPOSE_RPC); err != nil {
+			t.Fatal(err)
+		}
 		n1.Keep(nil)
 		if got := n1.Peers(); len(got) > 0 || n1.PeerLevel("n3") != 0 {
 			t.Errorf("not forgotten: %+v", got)
 		}
-		if _, err := conn.Read(make([]byte, 1)); err == nil {
+		if _, err := conn.Write([]byte{1}); err == nil {
 			t.Error("the connection to a peer that is forgotten stays open")
 		}
 	})

@@ -205,6 +205,8 @@ func (v View) Reject(purpose peerv1.Hello_Purpose, to, address string, h *peerv1
 	switch {
 	case to != "" && h.GetNode() != to && h.GetNode() != "":
 		return refused(fmt.Sprintf("%s is %s, not %s", address, h.GetNode(), to))
+	case purpose != peerv1.Hello_PURPOSE_PROBE && v.Founding != nil && h.GetClusterId() == "" && h.GetDirectoryId() != "" && !v.recognises(h):
+		return refused(fmt.Sprintf("%s waits with an empty data directory; if its own is lost, run \"rollcall member replace %s\"", h.GetNode(), h.GetNode()))
 	case h.GetRefusal() != "":
 		return refused(h.GetRefusal())
 	case h.GetProtocol() != helloProtocol:

@@ -36,22 +36,21 @@ func (m *Members) Directory(founding *store.Founding, address raft.ServerAddress
 	return cmp.Or(directory, m.Known[name])
 }
 
-// Leaving returns the data directories, each with its member's name, that were removed and still stand in raft's
-// configuration, of which addresses are the servers'.
+// Leaving returns the data directories, each with its member's name, of servers in raft's configurations that are no
+// member's any more, as far as this node knows. addresses are the servers'.
 func (m *Members) Leaving(founding *store.Founding, addresses []raft.ServerAddress) map[string]string {
 	var leaving map[string]string
-	if len(m.removed) == 0 {
-		return leaving
-	}
 	for _, address := range addresses {
+		name, _ := serveraddress.Split(address)
 		directory := m.Directory(founding, address)
-		if directory == "" || m.removed[directory] == nil {
+		known, member := m.Known[name]
+		if directory == "" || m.removed[directory] == nil && member && (known == "" || known == directory) {
 			continue
 		}
 		if leaving == nil {
 			leaving = map[string]string{}
 		}
-		leaving[directory], _ = serveraddress.Split(address)
+		leaving[directory] = name
 	}
 	return leaving
 }

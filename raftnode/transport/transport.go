@@ -50,6 +50,8 @@ type Config struct {
 	Meant func(address raft.ServerAddress, directory string) error
 	// RPCTimeout bounds one RPC; a snapshot has more, by its size.
 	RPCTimeout time.Duration
+	// Latest is this node's newest configuration; nil: there is none.
+	Latest func() raft.Configuration
 	// Congested returns nil, or what is closed when it should be asked again: this node has enough to store
 	// already, and entries from the leader wait. nil: never congested.
 	Congested func() <-chan struct{}
@@ -164,8 +166,13 @@ func (t *Transport) consume() {
 
 // deliver hands raft an RPC of another node's; false: the transport is closed.
 func (t *Transport) deliver(rpc raft.RPC) bool {
-	if req, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+	switch req := rpc.Command.(type) {
+	case *raft.AppendEntriesRequest:
 		workaround.CapCommit(req)
+	case *raft.RequestVoteRequest, *raft.RequestPreVoteRequest:
+		if t.cfg.Latest != nil {
+			workaround.AllowNewVoter(req, t.cfg.Latest())
+		}
 	}
 	select {
 	case t.rpcs <- rpc:

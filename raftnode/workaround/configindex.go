@@ -15,7 +15,7 @@ type ConfigurationLog struct {
 	snapshots raft.SnapshotStore
 
 	mu      sync.Mutex // guards what follows
-	loading bool       // NewRaft reads the log, from the first entry after the snapshot to the last one
+	loading bool       // NewRaft reads the log: the last entry, then all after the snapshot, in order
 	indexes []uint64   // of the configurations in the log, ascending
 }
 
@@ -51,6 +51,36 @@ func (l *ConfigurationLog) Index() (uint64, error) {
 	return index, nil
 }
 
+// Committed reports that the newest configuration is committed, given the commit index. What a snapshot holds is.
+func (l *ConfigurationLog) Committed(commit uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.indexes)
+	return n == 0 || l.indexes[n-1] <= commit
+}
+
+// Earlier returns the servers of all configurations that the newest one may yet give way to, given the commit index: of
+// the newest that is committed, and of those between the two. One that cannot be read is left out.
+func (l *ConfigurationLog) Earlier(commit uint64) []raft.Server {
+	l.mu.Lock()
+	indexes := slices.Clone(l.indexes)
+	l.mu.Unlock()
+	var servers []raft.Server
+	for i := len(indexes) - 2; i >= 0; i-- {
+		var entry raft.Log
+		if l.LogStore.GetLog(indexes[i], &entry) == nil {
+			servers = append(servers, raft.DecodeConfiguration(entry.Data).Servers...)
+		}
+		if indexes[i] <= commit {
+			return servers
+		}
+	}
+	if snapshots, err := l.snapshots.List(); err == nil && len(snapshots) > 0 {
+		servers = append(servers, snapshots[0].Configuration.Servers...)
+	}
+	return servers
+}
+
 // GetLog reads an entry.
 func (l *ConfigurationLog) GetLog(index uint64, entry *raft.Log) error {
 	err := l.LogStore.GetLog(index, entry)
@@ -84,8 +114,8 @@ func (l *ConfigurationLog) StoreLogs(entries []*raft.Log) error {
 
 // note takes an index that is in the log. The caller holds mu.
 func (l *ConfigurationLog) note(index uint64) {
-	if n := len(l.indexes); n == 0 || l.indexes[n-1] < index {
-		l.indexes = append(l.indexes, index)
+	if at, found := slices.BinarySearch(l.indexes, index); !found {
+		l.indexes = slices.Insert(l.indexes, at, index)
 	}
 }
 

@@ -1,6 +1,8 @@
 package explain
 
 import (
+	"fmt"
+
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
@@ -33,6 +35,20 @@ func Member(m *rollcallv1.Member) string {
 		text += ": " + format.Printable(format.OneLine(detail))
 	}
 	return text
+}
+
+// Voters says how many members vote, and how many of them changes need: "of 4 voters, 3 must run for changes".
+func Voters(s *rollcallv1.GetStatusResponse) string {
+	voters := 0
+	for _, m := range s.GetMembers() {
+		if m.GetMember().GetVoter() {
+			voters++
+		}
+	}
+	if voters == 1 {
+		return "one voter is left, and must run for changes"
+	}
+	return fmt.Sprintf("of %d voters, %d must run for changes", voters, voters/2+1)
 }
 
 // memberChange says what an event changed of who belongs to the cluster.
