@@ -14,11 +14,13 @@ var placeholders = []struct {
 	pattern *regexp.Regexp
 	bind    bool // the same value in the page is the same value in the run, also in commands
 }{
+	{"removal", regexp.MustCompile(`\bwas removed from (cluster [0-9a-f]{4}[^)]*\(revision \d+[^)]*\))`), false}, // who did it is said if the node has folded it
 	{"uuid", regexp.MustCompile(`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), true},
 	{"id", regexp.MustCompile(`\b[0-9a-f]{16,64}\b`), true},
 	{"cluster", regexp.MustCompile(`\b(?:cluster|CLUSTER) +([0-9a-f]{4})\b`), true},
 	{"directory", regexp.MustCompile(`\bdirectory ([0-9a-f]{8})\b`), true},
 	{"directory", regexp.MustCompile(`(?m)  ([0-9a-f]{8})(?:  |$)`), true}, // in a column
+	{"directory", regexp.MustCompile(`"directory_id": "([0-9a-f]{8})"`), true},
 	{"hash", regexp.MustCompile(`\bstate hash ([0-9a-f]{8})\b`), true},
 	{"end", regexp.MustCompile(`\b(?:until|ends at|overdue since) ((?:\d{4}-\d\d-\d\d )?\d\d:\d\d(?::\d\d)?)\b`), false}, // of an override: without the date if it is today's
 	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?`), false},
