@@ -134,7 +134,7 @@ func (m *memberChanges) change() {
 		})
 		m.c.nodes = slices.DeleteFunc(m.c.nodes, func(n *process) bool { return n == p })
 		m.c.waitPhase(p.name, none)
-		if code := p.waitExit(); code != 1 {
+		if code := p.waitExit(); code != 7 {
 			t.Errorf("%s, removed, ended with exit status %d", p.name, code)
 		}
 		// It may come back, under its name, with another directory.

@@ -131,7 +131,7 @@ func (c *processes) remove(p *process) time.Duration {
 	c.waitPhase(p.name, rollcallv1.MemberPhase_MEMBER_PHASE_UNSPECIFIED)
 	took := time.Since(begun)
 	for range 2 {
-		if code := p.waitExit(); code != 1 {
+		if code := p.waitExit(); code != 7 {
 			c.t.Errorf("%s, removed, ended with exit status %d", p.name, code)
 		}
 		if log := p.sinceStart(); !strings.Contains(log, "removed") || !strings.Contains(log, "never") {

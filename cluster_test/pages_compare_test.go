@@ -18,6 +18,7 @@ var placeholders = []struct {
 	{"uuid", regexp.MustCompile(`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), true},
 	{"id", regexp.MustCompile(`\b[0-9a-f]{16,64}\b`), true},
 	{"cluster", regexp.MustCompile(`\b(?:cluster|CLUSTER) +([0-9a-f]{4})\b`), true},
+	{"cluster", regexp.MustCompile(`(?m)^\S+ +([0-9a-f]{4})  +[0-9a-f]{8}  `), true}, // in a column
 	{"directory", regexp.MustCompile(`\bdirectory ([0-9a-f]{8})\b`), true},
 	{"directory", regexp.MustCompile(`(?m)  ([0-9a-f]{8})(?:  |$)`), true}, // in a column
 	{"directory", regexp.MustCompile(`"directory_id": "([0-9a-f]{8})"`), true},
