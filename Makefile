@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories leases failover stalls flips examples manifests clean
+.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -44,6 +44,10 @@ soak: ## random kills of real processes under load, checked, for SOAK
 HISTORIES ?= 10m
 histories: ## concurrent clients under faults, checked with porcupine: HISTORIES in virtual time, then as long with processes
 	$(GO) test -run 'Test(Virtual|Process)Histories' -timeout 24h ./cluster_test -histories=$(HISTORIES) -v
+
+MEMBERS ?= 1
+members: ## members are added, replaced, restarted and removed at 400 writes a second, with 100,000 services and MEMBERS million changes of them, in plain text and with TLS: prints how long each took, and the slowest write
+	$(GO) test -count=1 -run 'TestProcessMembersLarge$$' -timeout 2h ./cluster_test -members=$(MEMBERS) -v
 
 SEEDS ?= 1000
 leases: ## P10 of leases in virtual time: SEEDS clusters, each with faults of its own, about a second each

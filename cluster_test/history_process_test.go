@@ -48,13 +48,20 @@ func (h *history) wait(t *testing.T, n int) {
 	}
 }
 
+// levelRisen waits until the cluster is at the feature level that has leases and changes of members.
+func (c *processes) levelRisen() {
+	c.t.Helper()
+	cl := c.client()
+	eventually(c.t, "a feature level that has leases", func(ctx context.Context) bool {
+		_, err := cl.GrantLease(ctx, client.LeaseOptions{TTL: time.Second}, client.WriteOptions{DryRun: true})
+		return err == nil
+	})
+}
+
 // newHistory begins a history at the revision that all nodes have reached.
 func (c *processes) newHistory(prefix string) *history {
 	c.t.Helper()
-	eventually(c.t, "a feature level that has leases", func(ctx context.Context) bool {
-		_, err := c.client().GrantLease(ctx, client.LeaseOptions{TTL: time.Second}, client.WriteOptions{DryRun: true})
-		return err == nil
-	})
+	c.levelRisen()
 	c.caughtUp()
 	var base int64
 	eventually(c.t, "the revision", func(ctx context.Context) bool {

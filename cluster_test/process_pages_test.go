@@ -40,9 +40,13 @@ func TestProcessPages(t *testing.T) {
 	}
 }
 
+// nightPage has a writer that goes on while its commands run.
+const nightPage = "docs/night.md"
+
 const (
 	pagePort  = 7600 // the first port that pages name
 	pagePorts = 60
+	pageDir   = "/home/ann" // where the reader is
 )
 
 // tour is one page on its way.
@@ -81,6 +85,7 @@ func newTour(t *testing.T, p *page) *tour {
 	for i := range 3 {
 		cfg.Endpoints = append(cfg.Endpoints, loopback(base+10*i))
 	}
+	tr.values.busy = p.file == nightPage
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "ROLLCALL_") && !strings.HasPrefix(v, "PATH=") {
 			tr.env = append(tr.env, v)
@@ -387,6 +392,7 @@ func (tr *tour) asInPage(printed string) string {
 	if host, err := os.Hostname(); err == nil {
 		printed = strings.ReplaceAll(printed, "agent@"+host, "agent@laptop")
 	}
+	printed = strings.ReplaceAll(printed, tr.dir, pageDir)
 	return portPrinted.ReplaceAllStringFunc(printed, func(at string) string {
 		m := portPrinted.FindStringSubmatch(at)
 		n, _ := strconv.Atoi(m[2])

@@ -155,6 +155,9 @@ func newProcesses(t *testing.T, o processOptions) *processes {
 		p.members = members
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			c.tell()
+		}
 		for _, p := range c.all {
 			p.kill()
 			if p.conn != nil {
@@ -168,6 +171,17 @@ func newProcesses(t *testing.T, o processOptions) *processes {
 		}
 	})
 	return c
+}
+
+// tell logs what the members say of a cluster in which a test has failed.
+func (c *processes) tell() {
+	for _, p := range c.all {
+		if p.running() && p.creds.Info().SecurityProtocol == "insecure" {
+			status, errOut, _ := runBinary(c.t, "status", "-e", p.api, "--timeout", "5s")
+			members, _, _ := runBinary(c.t, "member", "list", "-e", p.api, "--timeout", "5s")
+			c.t.Logf("--- rollcall status on %s\n%s%s\n%s", p.name, status, errOut, members)
+		}
+	}
 }
 
 // newNode returns a node that belongs to no cluster yet, with addresses and a data directory of its own. It ends with
@@ -387,9 +401,10 @@ func (p *process) waitExit() int {
 	select {
 	case <-exited:
 	case <-time.After(patience):
+		log := tail(p.log.String(), 4000)
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGQUIT)
 		<-exited
-		p.t.Fatalf("%s did not end; its log:\n%s", p.name, tail(p.log.String(), 20000))
+		p.t.Fatalf("%s did not end; its log:\n%s\n%s", p.name, log, tail(p.log.String(), 20000))
 	}
 	p.mu.Lock()
 	p.cmd = nil
