@@ -55,7 +55,7 @@ var rooms = map[string][]string{
 	"raftnode/roster":      {"api/rollcall/log/v1", "api/rollcall/peer/v1", "raftnode/serveraddress", "store"},
 	"raftnode/peerport":    {"tlsport", "api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/peer/v1", "store"},
 	"raftnode/proposer":    {"api/rollcall/log/v1", "raftnode/peerport", "raftnode/workaround"},
-	"raftnode/raftlogger":  {},
+	"raftnode/raftlogger":  {"raftnode/serveraddress"},
 	// Pure decisions, without raft.
 	"raftnode/reconciler":    {"api/rollcall/log/v1"},
 	"raftnode/serveraddress": {},

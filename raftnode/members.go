@@ -152,8 +152,11 @@ func (n *Node) met(h *peerv1.Hello) {
 }
 
 // answered takes what another member says of who belongs to the cluster. It is believed because this node asked, at an
-// address that it has itself.
-func (n *Node) answered(_ string, h *peerv1.Hello) {
+// address that it has itself: one that came with a request, as that of a node to be added, is none.
+func (n *Node) answered(address string, h *peerv1.Hello) {
+	if !slices.Contains(n.cfg.Join, address) && !slices.Contains(n.addresses(h.GetNode()), address) {
+		return
+	}
 	f := n.founding.Load()
 	if h.GetClusterId() == "" || f != nil && f.ClusterID != h.GetClusterId() {
 		return
@@ -325,7 +328,12 @@ func (n *Node) others() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// ProbeAddress asks whoever is at an address, host:port, for its hello. With a RefusedError the hello is returned too.
+// ProbeAddress asks whoever is at an address, host:port, for its hello. With a RefusedError the hello is returned too. An
+// id that no data directory can have is left out: nobody could keep it.
 func (n *Node) ProbeAddress(ctx context.Context, address string) (*peerv1.Hello, error) {
-	return n.port.ProbeAddress(ctx, address)
+	h, err := n.port.ProbeAddress(ctx, address)
+	if h != nil && !store.ValidDirectoryID(h.GetDirectoryId()) {
+		h.DirectoryId = ""
+	}
+	return h, err
 }

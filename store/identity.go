@@ -169,7 +169,7 @@ func (id Identity) check() error {
 	switch {
 	case id.Node == "":
 		return errors.New("no node name")
-	case !validDirectoryID(id.DirectoryID):
+	case !ValidDirectoryID(id.DirectoryID):
 		return fmt.Errorf("directory id %q is no UUID", id.DirectoryID)
 	case id.Founding == nil && (id.Joined || id.Roster != nil):
 		return errors.New("it says who belongs to its cluster, but not which cluster that is")

@@ -50,7 +50,7 @@ func (r *Roster) Check() error {
 			return fmt.Errorf("the members of the roster are not in order at %q", m.Name)
 		}
 		before = m.Name
-		if m.DirectoryID != "" && !validDirectoryID(m.DirectoryID) {
+		if m.DirectoryID != "" && !ValidDirectoryID(m.DirectoryID) {
 			return fmt.Errorf("directory id %q of %s in the roster is no UUID", m.DirectoryID, m.Name)
 		}
 	}
@@ -60,7 +60,9 @@ func (r *Roster) Check() error {
 	return nil
 }
 
-func validDirectoryID(id string) bool {
+// ValidDirectoryID reports whether a text has the form in which all data directories have their ids: a UUID in small
+// letters.
+func ValidDirectoryID(id string) bool {
 	parsed, err := uuid.Parse(id)
 	return err == nil && parsed.String() == id
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/rollcallhq/rollcall/raftnode/serveraddress"
 )
 
 // repeatEvery is how often raft may repeat a warning or an error.
@@ -83,6 +85,9 @@ func slogArgs(args []any) []slog.Attr {
 			continue
 		}
 		switch v := args[i+1].(type) {
+		case raft.ServerAddress: // the id of a data directory, which may stand in it, is what members recognise each other by
+			name, _ := serveraddress.Split(v)
+			attrs = append(attrs, slog.String(key, name))
 		case raft.Server:
 			attrs = append(attrs, slog.String(key, string(v.ID)))
 		case hclog.Format:

@@ -51,6 +51,8 @@ func TestLogger(t *testing.T) {
 		time.Sleep(repeatEvery)
 		l.Warn("failed to contact", "odd")
 		expect(`WARN msg="a member does not answer this leader" part=raft extra=odd held_back=5`)
+		l.Warn("rejecting pre-vote request since node is not in configuration", "from", raft.ServerAddress("n4/0b6e2f0a-4c5e-4b58-9a49-2d9a9a6c9d11"))
+		expect(`WARN msg="rejecting pre-vote request since node is not in configuration" part=raft from=n4`)
 		l.Error("failed to commit logs", "error", errors.New("disk"), 7, 8)
 		expect(`ERROR msg="log entries could not be stored" part=raft error=disk 7=8`)
 		l.StandardLogger(nil).Print("x")
