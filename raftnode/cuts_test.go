@@ -322,6 +322,30 @@ func TestVirtualFollowerCutOffOneWay(t *testing.T) {
 	}
 }
 
+// A follower that is back after long knows no leader when all others stop: that they could not connect to it is over.
+func TestVirtualNoLeaderAfterRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openReach(t, threeNames...)
+		defer c.closeAll()
+		name := c.rest(leader)[0]
+		c.close(name)
+		time.Sleep(30 * time.Second)
+		f := c.open(name, reachLevel)
+		time.Sleep(time.Second)
+		if got, _ := f.Leader(); got != leader.cfg.Node {
+			t.Errorf("it follows %q", got)
+		}
+		c.network.Isolate(memnet.Stall, name)
+		time.Sleep(2 * f.cfg.HeartbeatTimeout)
+		for range 20 {
+			time.Sleep(time.Second)
+			if got, _ := f.Leader(); got != "" {
+				t.Fatalf("it knows %s as leader", got)
+			}
+		}
+	})
+}
+
 // A follower that cannot connect to the leader, and hears it, says so.
 func TestVirtualFollowerCannotReachLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

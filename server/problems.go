@@ -103,7 +103,8 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 	}
 	voters += len(st.GoneVoters)
 	quorum := voters/2 + 1
-	closed := cuts(node, st, answers)
+	self := memberStatusNamed(res.GetMembers(), node)
+	closed := cuts(node, self, st, answers, now)
 	for _, c := range closed {
 		s := memberSilent
 		if c.to == res.GetLeader() && slices.Contains(c.from, node) {
@@ -112,7 +113,6 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 		add(s, "%s", c.words(node, st, res.GetLeader(), res.GetWritable()))
 	}
 
-	self := memberStatusNamed(res.GetMembers(), node)
 	switch {
 	case !st.Formed:
 		add(noWrites, "%s", ownProblem(node, st, self.GetError()))

@@ -7,10 +7,22 @@ import (
 	"time"
 
 	"google.golang.org/grpc/connectivity"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 // cutAfter is from when on a member that cannot be connected to counts as cut off: a restart takes less.
 const cutAfter = 5 * time.Second
+
+// justStarted is how long what others found of a member may be of before its start. They dial every 5 s, and a dial may
+// take 2 s.
+const justStarted = 10 * time.Second
+
+// starting says whether a member has started lately, by what it says itself.
+func starting(m *rollcallv1.MemberStatus, now time.Time) bool {
+	age := now.Sub(m.GetStartTime().AsTime())
+	return m.GetStartTime() != nil && age >= 0 && age < justStarted
+}
 
 // Unreached is a member to which this node has not been able to connect.
 type Unreached struct {
@@ -58,20 +70,22 @@ type cut struct {
 	back bool     // the member can connect to all of them
 }
 
-// cuts finds the members that live and to which others cannot connect. A member that nobody hears is down: that is no
-// cut.
-func cuts(node string, st NodeStatus, answers []answer) []cut {
+// cuts finds the members that live and to which others cannot connect. One that has just started is not among them: the
+// others may not have tried since. A member that nobody hears is down: that is no cut.
+func cuts(node string, own *rollcallv1.MemberStatus, st NodeStatus, answers []answer, now time.Time) []cut {
 	cannot := map[string][]string{node: st.cannotReach()} // by member, of those that told
+	started := map[string]bool{node: starting(own, now)}
 	for _, a := range answers {
 		if a.res != nil {
-			cannot[a.member.GetName()] = a.res.GetMembers()[0].GetCannotReach()
+			ms := a.res.GetMembers()[0]
+			cannot[a.member.GetName()], started[a.member.GetName()] = ms.GetCannotReach(), starting(ms, now)
 		}
 	}
 	var all []cut
 	for _, m := range st.Members {
 		to := m.GetName()
 		theirs, told := cannot[to]
-		if !told && !st.calls(to) {
+		if !told && !st.calls(to) || started[to] {
 			continue
 		}
 		c := cut{to: to, back: true}
@@ -140,7 +154,8 @@ func cutFrom(all []cut, node, to string) bool {
 // localCutProblems names the cuts that this node knows of without asking.
 func localCutProblems(node string, st NodeStatus, writable bool) []string {
 	var out []string
-	for _, c := range cuts(node, st, nil) {
+	// What others found of this node it does not know.
+	for _, c := range cuts(node, nil, st, nil, time.Now()) {
 		out = append(out, c.words(node, st, st.Leader, writable))
 	}
 	return out

@@ -107,6 +107,10 @@ func TestCutProblems(t *testing.T) {
 		bubble(t, name, func(t *testing.T) {
 			c := newTestCluster(t, 3)
 			tt.prepare(c)
+			time.Sleep(justStarted)
+			for _, n := range c.nodes {
+				n.setFresh(time.Now())
+			}
 			for _, local := range []bool{false, true} {
 				want, what := tt.problems, "all"
 				if local {
@@ -125,6 +129,22 @@ func TestCutProblems(t *testing.T) {
 			}
 		})
 	}
+	bubble(t, "one that has just started is not cut off", func(t *testing.T) {
+		c := newTestCluster(t, 3)
+		c.elect("n2")
+		cut(c, "n2", "n1", long, true) // of before its start
+		cut(c, "n1", "n3", long, true)
+		for _, after := range []time.Duration{justStarted - 1, 1} {
+			time.Sleep(after)
+			for _, n := range c.nodes {
+				n.setFresh(time.Now())
+			}
+			res, err := c.nodes["n1"].cluster().GetStatus(timeout(t, 5*time.Second), &rollcallv1.GetStatusRequest{})
+			if want := map[bool]int{false: 0, true: 2}[after == 1]; err != nil || len(res.GetProblems()) != want {
+				t.Errorf("%q, %v; want %d problems", res.GetProblems(), err, want)
+			}
+		}
+	})
 	bubble(t, "members tell it", func(t *testing.T) {
 		c := newTestCluster(t, 3)
 		c.elect("n1")

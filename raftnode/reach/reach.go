@@ -43,7 +43,8 @@ type Reach struct {
 
 type answer struct {
 	Report
-	at time.Time
+	at    time.Time
+	since time.Time // the first of the answers, without another between, that said that this node is unreachable
 }
 
 // Asked takes note that a member has asked this node: it could connect.
@@ -64,7 +65,12 @@ func (r *Reach) Answered(member string, said Report) {
 	if r.answers == nil {
 		r.answers = map[string]answer{}
 	}
-	r.answers[member] = answer{said, time.Now()}
+	now := time.Now()
+	a := answer{Report: said, at: now, since: now}
+	if was := r.answers[member]; said.Unreachable > 0 && was.Unreachable > 0 && within(Lately, was.at) {
+		a.since = was.since
+	}
+	r.answers[member] = a
 }
 
 // SetMembers forgets all others.
@@ -127,14 +133,18 @@ func (r *Reach) cuts() []Cut {
 	return all
 }
 
-// Leader returns the member that said lately that it leads and cannot connect to this node; "": none did. This node cannot
-// hear it, but can ask it.
+// repeated is over what time a member must have said that it cannot connect to this node, before that is believed: two
+// rounds. When it says so for the first time it may not have tried since this node's start.
+const repeated = 4 * time.Second
+
+// Leader returns the member that says, in the last round and the one before, that it cannot connect to this node, and in
+// the last that it leads; "": none does. This node cannot hear it, but can ask it.
 func (r *Reach) Leader() (name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var newest time.Time
 	for member, a := range r.answers {
-		if lately(a.at) && a.Leads && a.Unreachable > 0 && a.at.After(newest) {
+		if within(fresh, a.at) && a.Leads && a.Unreachable > 0 && a.at.Sub(a.since) >= repeated && a.at.After(newest) {
 			name, newest = member, a.at
 		}
 	}

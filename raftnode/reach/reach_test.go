@@ -98,8 +98,8 @@ func TestForgets(t *testing.T) {
 		if v := r.Judge(others); v.To != "n2" || len(v.By) != 2 {
 			t.Errorf("%+v", v)
 		}
-		if leader := r.Leader(); leader != "n3" {
-			t.Errorf("it would ask %q", leader)
+		if leader := r.Leader(); leader != "" {
+			t.Errorf("it would ask %q, which said once that it cannot connect", leader)
 		}
 		if got := r.Cuts(); len(got) != 2 || got[0].Member != "n2" || got[0].For != After || got[0].Leads || !got[1].Leads {
 			t.Errorf("%+v", got)
@@ -119,8 +119,8 @@ func TestForgets(t *testing.T) {
 			t.Errorf("after a missed round: reaches %d, reached by %d", reaches, reachedBy)
 		}
 		time.Sleep(Lately - fresh - 1)
-		if leader := r.Leader(); len(r.Cuts()) != 2 || leader != "n3" || r.Heard("n3").IsZero() {
-			t.Errorf("just before two rounds were missed: %v, leader %q", r.Cuts(), leader)
+		if len(r.Cuts()) != 2 || r.Heard("n3").IsZero() {
+			t.Errorf("just before two rounds were missed: %v", r.Cuts())
 		}
 		time.Sleep(time.Nanosecond)
 		if v := r.Judge(others); v.By != nil || !r.Heard("n3").IsZero() || r.Cuts() != nil {
@@ -145,6 +145,45 @@ func TestForgets(t *testing.T) {
 		time.Sleep(time.Second)
 		if got := r.Cuts(); len(got) != 1 || got[0].For < cut {
 			t.Errorf("another one: %+v", got)
+		}
+	})
+}
+
+// TestLeader: a leader that cannot connect to this node is asked once it has said so in two rounds, and as long as it
+// answers.
+func TestLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r Reach
+		for i, tt := range []struct {
+			after time.Duration
+			said  Report
+			want  string
+		}{
+			{0, Report{Unreachable: time.Minute, Leads: true}, ""},
+			{repeated - 1, Report{Unreachable: time.Minute, Leads: true}, ""},
+			{1, Report{Unreachable: time.Minute, Leads: true}, "n2"},
+			{5 * time.Second, Report{Unreachable: time.Minute}, ""}, // it leads no more
+			{5 * time.Second, Report{Unreachable: time.Minute, Leads: true}, "n2"},
+			{5 * time.Second, Report{Leads: true}, ""}, // it can connect
+			{5 * time.Second, Report{Unreachable: time.Minute, Leads: true}, ""},
+			{5 * time.Second, Report{Unreachable: time.Minute, Leads: true}, "n2"},
+			{Lately + 1, Report{Unreachable: time.Minute, Leads: true}, ""}, // it was silent
+		} {
+			time.Sleep(tt.after)
+			r.Answered("n2", tt.said)
+			if got := r.Leader(); got != tt.want {
+				t.Errorf("answer %d: it would ask %q, want %q", i, got, tt.want)
+			}
+		}
+		time.Sleep(repeated)
+		r.Answered("n2", Report{Unreachable: time.Minute, Leads: true})
+		time.Sleep(fresh)
+		if got := r.Leader(); got != "n2" {
+			t.Errorf("just before a round was missed it would ask %q", got)
+		}
+		time.Sleep(1)
+		if got := r.Leader(); got != "" {
+			t.Errorf("after a missed round it would ask %q", got)
 		}
 	})
 }
