@@ -31,7 +31,7 @@ func TestFirstStartIsQuiet(t *testing.T) {
 	waits := func(p *process, names string) {
 		t.Helper()
 		eventually(t, p.name+" to wait for "+names, func(context.Context) bool {
-			return strings.Contains(p.log.String(), "level=INFO msg=\"waiting to form a cluster\" node="+p.name+" reason=\"waiting for "+names+" to form")
+			return strings.Contains(p.log.String(), "level=INFO msg=\"waiting to form a cluster, or to find one\" node="+p.name+" reason=\"waiting for "+names+" to form")
 		})
 	}
 	c.nodes[0].start()

@@ -195,6 +195,10 @@ func TestVirtualFollowerCutOneWay(t *testing.T) {
 				f := c.others(leader)[0]
 				term := leader.status().GetTerm()
 				c.oneWay(how, f)
+				// As long as nothing changes it shows all there is: the leader says so, whom it can ask.
+				if err := leader.setThrough("orders"); err != nil {
+					t.Fatal(err)
+				}
 				c.untilSeconds("it to know", func() bool {
 					return f.check(rollcallv1.OwnReady) == notServing && f.status().GetLeader() == leader.cfg.Name
 				})
