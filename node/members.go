@@ -190,5 +190,9 @@ func (n clusterMembers) ProbeAddress(ctx context.Context, address string) (*peer
 
 // TransferLeadershipTo implements server.Members.
 func (n clusterMembers) TransferLeadershipTo(ctx context.Context, name string) error {
-	return n.raft.TransferLeadershipTo(ctx, name)
+	err := n.raft.TransferLeadershipTo(ctx, name)
+	if errors.Is(err, raftnode.ErrNotLeader) {
+		return server.ErrNotLeading
+	}
+	return err
 }

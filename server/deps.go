@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"time"
@@ -208,9 +209,12 @@ type Members interface {
 	// answers whose certificate is not that of the node that it says it is.
 	ProbeAddress(ctx context.Context, address string) (*peerv1.Hello, error)
 	// TransferLeadershipTo hands leadership to a voter; "": to the one that is furthest. It returns nil when this node
-	// does not lead any more. Only a leader can.
+	// does not lead any more, and an error that is ErrNotLeading if it did not when it was asked.
 	TransferLeadershipTo(ctx context.Context, name string) error
 }
+
+// ErrNotLeading says that a node that is asked for what a leader does is none.
+var ErrNotLeading = errors.New("it does not lead")
 
 // ImpostorError says that the certificate of who answers is not that of the node that it says it is.
 type ImpostorError struct{ Err error }

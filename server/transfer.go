@@ -20,8 +20,8 @@ import (
 // is to lead has all of the log.
 const transferTimeout = 10 * time.Second
 
-// TransferLeadership implements rollcall.v1.Cluster. The node that leads does it, asked by the one that was called. It is
-// asked once: a second time another leader might hand leadership back.
+// TransferLeadership implements rollcall.v1.Cluster. The node that leads does it, asked by the one that was called. A leader
+// is asked once: a second time another one might hand leadership back.
 func (s *clusterService) TransferLeadership(ctx context.Context, req *rollcallv1.TransferLeadershipRequest) (res *rollcallv1.TransferLeadershipResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Cluster.TransferLeadership", true, &err)
 	caller, err := s.changes.admit(ctx)
@@ -36,16 +36,40 @@ func (s *clusterService) TransferLeadership(ctx context.Context, req *rollcallv1
 	}
 	ctx, cancel := deadline.Answerable(ctx, transferTimeout)
 	defer cancel()
-	leader, err := s.awaitLeader(ctx, "")
-	if err != nil {
-		return nil, rpcerror.ToStatus(s.node, rpcerror.NotWritten("no leader is known, so none can hand over"))
+	for tries := 1; ; tries++ {
+		leader, err := s.awaitLeader(ctx, "")
+		if err != nil {
+			return nil, rpcerror.ToStatus(s.node, rpcerror.NotWritten("no leader is known, so none can hand over"))
+		}
+		if leader == s.node {
+			res, err = s.handOver(ctx, req.GetTo())
+		} else {
+			res, err = s.askToHandOver(ctx, leader, req)
+		}
+		// Who was asked may have stopped leading a moment ago: then nothing was done.
+		if !errors.Is(err, ErrNotLeading) || tries == maxAsked || !pause(ctx, askAgain) {
+			return res, rpcerror.ToStatus(s.node, err)
+		}
 	}
-	if leader == s.node {
-		res, err = s.handOver(ctx, req.GetTo())
-	} else {
-		res, err = s.askToHandOver(ctx, leader, req)
+}
+
+const (
+	// askAgain is how long until the leader is asked again to hand over, after one that did not lead any more.
+	askAgain = 100 * time.Millisecond
+	// maxAsked is how often at most: for longer than an election takes.
+	maxAsked = 20
+)
+
+// pause returns false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	return res, rpcerror.ToStatus(s.node, err)
 }
 
 // awaitLeader waits until a leader is known that is not the given one.
@@ -81,6 +105,8 @@ func (s *clusterService) askToHandOver(ctx context.Context, leader string, req *
 		return res, nil
 	case st.Code() == codes.Unimplemented:
 		return nil, rpcerror.NotTransferred("leader %s runs an older version, which hands leadership over only when it stops; restart it", leader)
+	case info.GetReason() == rpcerror.ReasonNotWritten:
+		return nil, notLeading(leader)
 	case info.GetReason() == rpcerror.ReasonOutcomeUnknown, info.GetMetadata()[rpcerror.MetaWritten] == rpcerror.WrittenNo:
 		return nil, &rpcerror.Failure{Reason: info.GetReason(), Message: st.Message(), Meta: info.GetMetadata(), Code: st.Code(), Err: err}
 	case st.Code() == codes.DeadlineExceeded:
@@ -106,7 +132,7 @@ func (s *localCluster) TransferLeadership(ctx context.Context, req *rollcallv1.T
 func (s *clusterService) handOver(ctx context.Context, to string) (*rollcallv1.TransferLeadershipResponse, error) {
 	st := s.source.NodeStatus()
 	if st.Leader != s.node {
-		return nil, rpcerror.NotWritten("node %s does not lead; as far as it knows the leader is %q", s.node, st.Leader)
+		return nil, notLeading(s.node)
 	}
 	if to == s.node {
 		return &rollcallv1.TransferLeadershipResponse{Leader: s.node, Term: st.Term}, nil
@@ -119,6 +145,9 @@ func (s *clusterService) handOver(ctx context.Context, to string) (*rollcallv1.T
 		return nil, rpcerror.NotTransferred("%s does not vote, so it cannot lead: its phase is %s; see rollcall member list", to, PhaseText(m.GetPhase()))
 	}
 	err := s.members.TransferLeadershipTo(ctx, to)
+	if errors.Is(err, ErrNotLeading) {
+		return nil, notLeading(s.node)
+	}
 	if err != nil {
 		if leader, _ := s.agreement.Leader(); leader == s.node || leader == "" && ctx.Err() == nil {
 			return nil, rpcerror.NotTransferred("%s still leads: %s", s.node, reasonStays(err, to))
@@ -132,6 +161,11 @@ func (s *clusterService) handOver(ctx context.Context, to string) (*rollcallv1.T
 		return nil, rpcerror.NotTransferred("%s leads now, and not %s", leader, to)
 	}
 	return &rollcallv1.TransferLeadershipResponse{Leader: leader, Term: s.source.NodeStatus().Term}, nil
+}
+
+// notLeading says that a node that was asked to hand over does not lead.
+func notLeading(node string) *rpcerror.Failure {
+	return rpcerror.NotWritten("%s was asked to hand over: %w", node, ErrNotLeading)
 }
 
 // transferUnknown says that leadership may be handed over, or may still be.

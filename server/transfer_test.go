@@ -69,6 +69,22 @@ func TestTransferLeadership(t *testing.T) {
 			}
 		}
 	})
+	bubble(t, "of who has just stopped leading", func(t *testing.T) {
+		for _, entry := range []string{"n1", "n2"} {
+			c := memberCluster(t, 3)
+			c.elect("n1")
+			c.nodes["n1"].members.change(func(f *fakeMembers) {
+				f.transfer = func(context.Context, string) error {
+					c.elect("n2")
+					return ErrNotLeading
+				}
+			})
+			asked := c.handsOver("n2", 0)
+			if res, err := transfer(t, c.nodes[entry], "n3"); err != nil || res.GetLeader() != "n3" || len(*asked) != 1 {
+				t.Errorf("by %s: %v, %v; asked for %q", entry, res, err, *asked)
+			}
+		}
+	})
 	bubble(t, "during an election", func(t *testing.T) {
 		c := memberCluster(t, 3)
 		c.handsOver("n1", 0)
@@ -113,7 +129,7 @@ func TestTransfersThatFail(t *testing.T) {
 		"the leader is cut off": {func(c *testCluster) { c.refuseDials("n1", errRefused) }, "n3", codes.Unavailable, "NOT_WRITTEN", "no", "leader n1 cannot be reached: connection refused"},
 		"the leader is no leader": {func(c *testCluster) {
 			c.nodes["n1"].agreement.change(func(st *NodeStatus) { st.Leader, st.Leading = "n3", false })
-		}, "n3", codes.Unavailable, "NOT_WRITTEN", "no", `node n1 does not lead; as far as it knows the leader is "n3"`},
+		}, "n3", codes.Unavailable, "NOT_WRITTEN", "no", "n1 was asked to hand over: it does not lead"},
 		"nobody leads": {func(c *testCluster) { c.nodes["n2"].agreement.change(func(st *NodeStatus) { st.Leader = "" }) }, "n3", codes.Unavailable, "NOT_WRITTEN", "no", "no leader is known, so none can hand over"},
 		"the leader falls silent": {func(c *testCluster) {
 			c.handsOver("n1", 50*time.Millisecond)
