@@ -38,3 +38,15 @@ func TestRefusedMembers(t *testing.T) {
 		}
 	}
 }
+
+// TestConflictingDirectoriesAreShort: who announces itself with another directory than the cluster knows does not learn
+// the id of that one.
+func TestConflictingDirectoriesAreShort(t *testing.T) {
+	got := RefusalText(&logv1.Refusal{
+		Reason: logv1.Refusal_REASON_INVALID, Kind: logv1.Kind_KIND_MEMBER, Key: "n3", Field: "member.directory_id",
+		Problem: logv1.Refusal_PROBLEM_CONFLICT, Given: "0b6e2f0a-4c5e-4b58-9a49-2d9a9a6c9d11", Held: "7c1d3b55-1a0e-4b0e-8d8a-5f0d2b7b9e22",
+	})
+	if want := `member.directory_id of member "n3" is "0b6e2f0a"; the cluster knows it with "7c1d3b55"`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -214,7 +214,11 @@ func problemText(r *logv1.Refusal) string {
 		return fmt.Sprintf("%q was used for another request, in log entry %d; what differs from it needs an id of its own",
 			r.GetGiven(), value)
 	case logv1.Refusal_PROBLEM_CONFLICT:
-		return fmt.Sprintf("of %s is %q; the cluster knows it with %q", recordText(r), r.GetGiven(), r.GetHeld())
+		given, held := r.GetGiven(), r.GetHeld()
+		if r.GetKind() == logv1.Kind_KIND_MEMBER { // nobody learns a directory's id from being refused
+			given, held = shortID(given), shortID(held)
+		}
+		return fmt.Sprintf("of %s is %q; the cluster knows it with %q", recordText(r), given, held)
 	case logv1.Refusal_PROBLEM_NOT_A_PATTERN:
 		return (&limits.Error{Problem: limits.NotPattern, Text: r.GetGiven()}).Error()
 	case logv1.Refusal_PROBLEM_NOT_AN_IDENTITY:
