@@ -77,7 +77,7 @@ func (n *Node) transferTarget(ctx context.Context, name string) (*raft.Server, e
 	if lead == nil {
 		return nil, ErrNotLeader
 	}
-	refused := func(why error) error { return fmt.Errorf("transfer leadership: %s %w", name, why) }
+	refused := func(why error) error { return fmt.Errorf("%s %w", name, why) }
 	if name == n.cfg.Node {
 		return nil, refused(ErrLeadsAlready)
 	}

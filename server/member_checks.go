@@ -127,7 +127,7 @@ func judgeProbe(c *memberChange, name, address string, h *peerv1.Hello, err erro
 		if impostor := (*ImpostorError)(nil); errors.As(err, &impostor) {
 			return refused(rpcerror.ReasonMemberMismatch, "who answers at %s does not prove to be %s: %s", address, name, impostor.Error())
 		}
-		return refused(rpcerror.ReasonMemberUnreachable, "no node answers at %s (%s); start %s there first, with an empty data directory: rollcall serve --node %s --data DIR --join PEER --advertise-api HOST:PORT --advertise-peer %s",
+		return refused(rpcerror.ReasonMemberUnreachable, "no node answers at %s: %s; start %s there first, with an empty data directory: rollcall serve --node %s --data DIR --join PEER --advertise-api HOST:PORT --advertise-peer %s",
 			address, peerconn.Describe(err), name, name, address)
 	}
 	ours, theirs := c.status.ClusterID, h.GetClusterId()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -147,12 +148,16 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 			continue // it is to be silent, or was named above
 		}
 		silence := now.Sub(a.since)
-		text := calledBy(a.member) + ": " + a.why
+		what, todo, _ := strings.Cut(a.why, "; ")
+		text := calledBy(a.member) + ": " + what
 		if a.lost {
-			text = calledBy(a.member) + " has lost its data: it waits with an empty data directory"
+			text, todo = calledBy(a.member)+" has lost its data: it waits with an empty data directory", ""
 		}
 		if silence >= time.Second {
 			text += " for " + inSeconds(silence)
+		}
+		if todo != "" {
+			text += "; " + todo
 		}
 		if a.member.GetVoter() && answering == quorum && res.GetWritable() {
 			text += "; one more failure stops writes"

@@ -24,7 +24,7 @@ const (
 // preamble opens a connection from both sides. Its last byte is the version of the framing.
 var preamble = [4]byte{'R', 'C', 'P', 1}
 
-var errNotPeer = errors.New("does not speak rollcall's peer protocol (is it the peer port?)")
+var errNotPeer = errors.New("what listens there does not speak rollcall's peer protocol: is it the peer port?")
 
 // WriteHello sends the preamble, the length of the hello as four big-endian bytes, and the hello.
 func WriteHello(w io.Writer, h *peerv1.Hello) error {

@@ -181,7 +181,7 @@ func TestLeader(t *testing.T) {
 		if got := r.Leader(); got != "n2" {
 			t.Errorf("just before a round was missed it would ask %q", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if got := r.Leader(); got != "" {
 			t.Errorf("after a missed round it would ask %q", got)
 		}
