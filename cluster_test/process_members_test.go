@@ -137,7 +137,6 @@ func membersLarge(t *testing.T, secure bool, slowest time.Duration) {
 	follower := c.others(c.leader())[0]
 	measure(follower.name+" is removed", func() time.Duration { return c.remove(follower) })
 	leader := c.leader()
-	slowest = time.Second // changes that come through it wait until it knows that it is no member any more
 	measure(leader.name+", the leader, is removed", func() time.Duration { return c.remove(leader) })
 	l.stop()
 	c.caughtUp()

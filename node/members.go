@@ -179,6 +179,11 @@ func (n clusterMembers) SilentFounders() map[string]*logv1.Member {
 	return silent
 }
 
+// Removed implements server.Members.
+func (n clusterMembers) Removed() bool {
+	return n.fsm.RemovedDirectory(n.directoryID) != nil
+}
+
 // ProbeAddress implements server.Members.
 func (n clusterMembers) ProbeAddress(ctx context.Context, address string) (*peerv1.Hello, error) {
 	h, err := n.raft.ProbeAddress(ctx, address)

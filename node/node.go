@@ -33,6 +33,7 @@ type Node struct {
 	log  *slog.Logger
 
 	directory    *store.Directory
+	directoryID  string // of directory
 	raftLog      *raftlog.Log
 	snapshots    *snapshot.Store
 	registryFile *registry.File

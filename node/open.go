@@ -95,6 +95,7 @@ func (n *Node) openStore() (err error) {
 	if n.directory, err = store.OpenDirectory(n.cfg.DataDir, n.cfg.Name); err != nil {
 		return err
 	}
+	n.directoryID = n.directory.Identity().DirectoryID
 	n.raftLog, err = store.OpenLog(n.directory, raftlog.Options{Kind: raftlog.Kind(n.cfg.LogStore), OnFailure: n.fail, OnStored: n.stored, Intercept: n.cfg.Faults.StoreLogs})
 	if err != nil {
 		return err

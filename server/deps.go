@@ -204,6 +204,8 @@ type Members interface {
 	// SilentFounders returns the members, by name, of whom the registry has heard nothing yet: the cluster was founded
 	// with them, and they have not announced themselves.
 	SilentFounders() map[string]*logv1.Member
+	// Removed says that this node's own data directory was removed from the cluster, as far as its registry knows.
+	Removed() bool
 	// ProbeAddress asks whoever listens at an address, host:port, who it is. With an error it returns what that node
 	// said of itself all the same, if it said something; nil: it said nothing. The error is an *ImpostorError if somebody
 	// answers whose certificate is not that of the node that it says it is.

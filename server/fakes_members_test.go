@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -19,6 +20,7 @@ type fakeMembers struct {
 	probes   map[string]func(context.Context) (*peerv1.Hello, error)
 	probed   []string // addresses
 	transfer func(ctx context.Context, name string) error
+	removed  atomic.Bool // this node was
 }
 
 func (f *fakeMembers) MemberRecords() map[string]*logv1.Member {
@@ -32,6 +34,8 @@ func (f *fakeMembers) SilentFounders() map[string]*logv1.Member {
 	defer f.mu.Unlock()
 	return maps.Clone(f.founders)
 }
+
+func (f *fakeMembers) Removed() bool { return f.removed.Load() }
 
 func (f *fakeMembers) ProbeAddress(ctx context.Context, address string) (*peerv1.Hello, error) {
 	f.mu.Lock()

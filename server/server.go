@@ -217,6 +217,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		Timeout:   cfg.WriteTimeout,
 		Draining:  s.draining,
 		Fence:     s.fence,
+		Removed:   deps.Members.Removed,
 	}
 	s.renewer = renewal.New(renewal.Config{
 		Node: cfg.Node, Agreement: deps.Agreement, Lessor: deps.Lessor, Leases: deps.Leases, Pool: s.pool, Fence: s.fence,

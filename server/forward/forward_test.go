@@ -3,8 +3,10 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -59,6 +61,28 @@ func TestTheLeaderNeverForwards(t *testing.T) {
 		p.leader.elect("n2", true)
 		if err := <-done; err != nil || p.leader.count() != 1 {
 			t.Errorf("%v; %d were proposed", err, p.leader.count())
+		}
+	})
+}
+
+// TestWhoWasRemovedForwardsNothing, and says so at once: another node can take the change. While it still leads it takes
+// changes.
+func TestWhoWasRemovedForwardsNothing(t *testing.T) {
+	withPair(t, func(t *testing.T, p *pair) {
+		p.router.Removed = func() bool { return true }
+		begun := time.Now()
+		alone, streamed := p.forwardBoth(t)
+		for how, err := range map[string]error{"alone": alone, "streamed": streamed} {
+			if !notWritten(err) || !strings.Contains(fmt.Sprint(err), "was removed from the cluster") {
+				t.Errorf("%s: %v", how, err)
+			}
+		}
+		if p.leader.count() != 0 || time.Since(begun) > 0 {
+			t.Errorf("%d were proposed; it took %s", p.leader.count(), time.Since(begun))
+		}
+		p.follower.elect("n1", true)
+		if _, err := p.propose(t.Context(), 10); err != nil {
+			t.Errorf("while it leads: %v", err)
 		}
 	})
 }

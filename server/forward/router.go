@@ -30,6 +30,17 @@ type Router struct {
 	Timeout   time.Duration   // how long a change waits for a leader
 	Draining  <-chan struct{} // closed when changes are not admitted any more
 	Fence     *fence.Fence
+	// Removed says that this node's data directory is no member of the cluster any more; nil: it is one. While it still
+	// leads it takes changes.
+	Removed func() bool
+}
+
+// removed refuses changes that would be forwarded by who is no member any more: nobody takes them from it.
+func (r *Router) removed() error {
+	if r.Removed == nil || !r.Removed() {
+		return nil
+	}
+	return rpcerror.NotWritten("node %s was removed from the cluster", r.Node)
 }
 
 // retryPause is the pause before a known leader is asked again that did not take the command: its term may
@@ -89,6 +100,7 @@ func (r *Router) Start(calls []*Call) {
 	switch leader, leading := r.Agreement.Leader(); {
 	case leading:
 		left = startHere(r.Agreement, calls)
+	case r.removed() != nil: // each is refused alone
 	case leader != "" && leader != r.Node:
 		left = r.Forwarder.start(leader, calls, func(cmd *logv1.Command) error { return r.Agreement.CheckLevel(leader, cmd) })
 	}
@@ -131,6 +143,11 @@ func (r *Router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool
 			return nil, f.AsNotWritten()
 		}
 		leader, leading := r.Agreement.Leader()
+		if !leading {
+			if err := r.removed(); err != nil {
+				return nil, err
+			}
+		}
 		var result *logv1.Result
 		var err error
 		var pause <-chan time.Time
