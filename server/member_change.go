@@ -24,6 +24,14 @@ type memberChange struct {
 	status   NodeStatus
 }
 
+// needsCluster refuses at once what a node cannot do that belongs to no cluster yet: another one can.
+func (s *clusterService) needsCluster() error {
+	if s.source.NodeStatus().Formed {
+		return nil
+	}
+	return rpcerror.NotWritten("node %s belongs to no cluster yet; ask a member", s.node)
+}
+
 // beginMemberChange lets a change of members in: its caller must be allowed to make it, and the request valid, before
 // anybody is asked anything on its behalf. The error is a status. Without one, end must be called.
 func (s *clusterService) beginMemberChange(ctx context.Context, req changeRequest, invalid error) (*memberChange, error) {
@@ -36,6 +44,9 @@ func (s *clusterService) beginMemberChange(ctx context.Context, req changeReques
 	}
 	if invalid != nil {
 		return nil, rpcerror.ToStatus(s.node, invalid)
+	}
+	if err := s.needsCluster(); err != nil {
+		return nil, rpcerror.ToStatus(s.node, err)
 	}
 	wait, cancel := deadline.Answerable(ctx, s.changes.router.Timeout)
 	defer cancel()

@@ -34,6 +34,9 @@ func (s *clusterService) TransferLeadership(ctx context.Context, req *rollcallv1
 	if err := validateTransfer(req); err != nil {
 		return nil, rpcerror.ToStatus(s.node, err)
 	}
+	if err := s.needsCluster(); err != nil {
+		return nil, rpcerror.ToStatus(s.node, err)
+	}
 	ctx, cancel := deadline.Answerable(ctx, transferTimeout)
 	defer cancel()
 	for tries := 1; ; tries++ {
