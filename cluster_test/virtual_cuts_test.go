@@ -140,7 +140,7 @@ func TestVirtualFollowerCannotConnect(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 				leader := c.leader()
 				f := c.others(leader)[0]
-				time.Sleep(10 * time.Second) // until then what was found of a node may be of before its start
+				time.Sleep(20 * time.Second) // until then what was found of a node may be of before its start
 				c.oneWay(how, leader, f)
 				took := c.untilSeconds("it to know", func() bool {
 					return !f.status().GetWritable() && problemWith(f.status(), "cannot connect to "+leader.cfg.Name)

@@ -343,6 +343,7 @@ func TestTransferLeadershipTo(t *testing.T) {
 			t.Error("a call that was given up succeeded")
 		}
 		for range 10 {
+			time.Sleep(time.Second) // the next leader has heard all by then
 			leader = c.leader()
 			to := c.followers(leader)[0]
 			begin := time.Now()

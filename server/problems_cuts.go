@@ -16,7 +16,7 @@ const cutAfter = 5 * time.Second
 
 // justStarted is how long what others found of a member may be of before its start. They dial every 5 s, and a dial may
 // take 2 s.
-const justStarted = 10 * time.Second
+const justStarted = 20 * time.Second
 
 // starting says whether a member has started lately, by what it says itself.
 func starting(m *rollcallv1.MemberStatus, now time.Time) bool {
