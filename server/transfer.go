@@ -50,7 +50,7 @@ func (s *clusterService) TransferLeadership(ctx context.Context, req *rollcallv1
 			res, err = s.askToHandOver(ctx, leader, req)
 		}
 		// Who was asked may have stopped leading a moment ago: then nothing was done.
-		if !errors.Is(err, ErrNotLeading) || tries == maxAsked || !pause(ctx, askAgain) {
+		if !errors.Is(err, ErrNotLeading) || tries == maxAsked || !sleepFor(ctx, askAgain) {
 			return res, rpcerror.ToStatus(s.node, err)
 		}
 	}
@@ -62,18 +62,6 @@ const (
 	// maxAsked is how often at most: for longer than an election takes.
 	maxAsked = 20
 )
-
-// pause returns false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // awaitLeader waits until a leader is known that is not the given one.
 func (s *clusterService) awaitLeader(ctx context.Context, other string) (string, error) {
