@@ -69,6 +69,9 @@ func TestTheLeaderNeverForwards(t *testing.T) {
 // changes.
 func TestWhoWasRemovedForwardsNothing(t *testing.T) {
 	withPair(t, func(t *testing.T, p *pair) {
+		if _, err := p.propose(t.Context(), 10); err != nil { // the stream to the leader is open
+			t.Fatal(err)
+		}
 		p.router.Removed = func() bool { return true }
 		begun := time.Now()
 		alone, streamed := p.forwardBoth(t)
@@ -77,7 +80,7 @@ func TestWhoWasRemovedForwardsNothing(t *testing.T) {
 				t.Errorf("%s: %v", how, err)
 			}
 		}
-		if p.leader.count() != 0 || time.Since(begun) > 0 {
+		if p.leader.count() != 1 || time.Since(begun) > 0 {
 			t.Errorf("%d were proposed; it took %s", p.leader.count(), time.Since(begun))
 		}
 		p.follower.elect("n1", true)
