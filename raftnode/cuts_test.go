@@ -202,12 +202,14 @@ func TestVirtualRestartIsNoCut(t *testing.T) {
 				time.Sleep(100 * time.Millisecond)
 			}
 		}
+		term := old.Status().Term
+		// Who dialed in vain less than a second before it was back, dials again in the next round: after 5 s.
+		time.Sleep(6 * time.Second)
 		for _, name := range rest {
 			if s := c.nodes[name].Status(); s.CannotReach != nil {
 				t.Errorf("%s says of a node that is back %+v", name, s.CannotReach)
 			}
 		}
-		term := old.Status().Term
 		time.Sleep(90 * time.Second)
 		if s := old.Status(); s.Term != term || !s.Leading || s.Cuts != nil {
 			t.Errorf("%+v", s)
