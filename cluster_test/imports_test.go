@@ -15,6 +15,7 @@ const module = "github.com/rollcallhq/rollcall/"
 // rooms says what of this module each package may import: the arrows of docs/architecture.md.
 var rooms = map[string][]string{
 	"api/rollcall/v1":      {},
+	"api/rollcall/rest/v1": {"api/rollcall/v1"},
 	"api/rollcall/limits":  {"api/rollcall/v1"},
 	"api/rollcall/log/v1":  {},
 	"api/rollcall/convert": {"fsm/access", "api/rollcall/pattern", "api/rollcall/v1", "api/rollcall/log/v1"},
