@@ -15,6 +15,8 @@ const module = "github.com/rollcallhq/rollcall/"
 // rooms says what of this module each package may import: the arrows of docs/architecture.md.
 var rooms = map[string][]string{
 	"api/rollcall/v1":      {},
+	"api/rollcall/rest/v1": {"api/rollcall/v1"},
+	"api/rollcall/apijson": {"api/rollcall/v1"},
 	"api/rollcall/limits":  {"api/rollcall/v1"},
 	"api/rollcall/log/v1":  {},
 	"api/rollcall/convert": {"fsm/access", "api/rollcall/pattern", "api/rollcall/v1", "api/rollcall/log/v1"},
@@ -113,7 +115,7 @@ var rooms = map[string][]string{
 	"internal/duration":   {},
 	"internal/grpcstop":   {},
 	"cmd/rollcall": {
-		"agent", "agent/config", "certs", "certs/issue", "tlsport", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "node/survivor", "metrics", "store", "store/snapshot", "store/verify", "store/vfs", "fsm/access",
+		"agent", "agent/config", "api/rollcall/apijson", "certs", "certs/issue", "tlsport", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "node/survivor", "metrics", "store", "store/snapshot", "store/verify", "store/vfs", "fsm/access",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure",
 	},
 	"cmd/rollcall/ballast":        {},
@@ -125,9 +127,9 @@ var rooms = map[string][]string{
 	"cmd/rollcall/devcluster":     {"cmd/rollcall/format"},
 	"cmd/rollcall/dial":           {"internal/connfailure"},
 	"cmd/rollcall/plain":          {"internal/connfailure"},
-	"cmd/rollcall/explain":        {"api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
+	"cmd/rollcall/explain":        {"api/rollcall/apijson", "api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
 	"cmd/rollcall/timeline":       {"api/rollcall/pattern", "api/rollcall/v1"},
-	"cmd/rollcall/format":         {"api/rollcall/limits", "api/rollcall/v1"},
+	"cmd/rollcall/format":         {"api/rollcall/apijson", "api/rollcall/limits", "api/rollcall/v1"},
 	"cmd/rollcall/loadgen":        {"api/rollcall/v1", "client", "internal/connfailure", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }
 
