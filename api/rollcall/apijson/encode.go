@@ -1,4 +1,4 @@
-package format
+package apijson
 
 import (
 	"bytes"
@@ -45,7 +45,9 @@ func Messages[M proto.Message](list []M) []Message {
 type Time struct{ time.Time }
 
 // MarshalJSON implements json.Marshaler.
-func (t Time) MarshalJSON() ([]byte, error) { return Marshal(UTC(t.Time)) }
+func (t Time) MarshalJSON() ([]byte, error) { return Marshal(utc(t.Time)) }
+
+func utc(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // Seconds is a duration in JSON: a number of seconds, exact to the nanosecond.
 type Seconds time.Duration
@@ -64,7 +66,7 @@ func (s Seconds) MarshalJSON() ([]byte, error) {
 func encodeMessage(b *bytes.Buffer, m protoreflect.Message, of protoreflect.FieldDescriptor) error {
 	switch v := m.Interface().(type) {
 	case *timestamppb.Timestamp:
-		return encodeValue(b, UTC(v.AsTime()))
+		return encodeValue(b, utc(v.AsTime()))
 	case *durationpb.Duration:
 		return encodeValue(b, Seconds(v.AsDuration()))
 	}
@@ -76,7 +78,7 @@ func encodeMessage(b *bytes.Buffer, m protoreflect.Message, of protoreflect.Fiel
 		if fd.HasPresence() && !m.Has(fd) || left(m, fd, of) {
 			continue
 		}
-		fmt.Fprintf(b, "%s%q:", separator, fieldName(fd))
+		fmt.Fprintf(b, "%s%q:", separator, FieldName(fd))
 		separator = ","
 		if err := encodeField(b, fd, m.Get(fd)); err != nil {
 			return err
@@ -86,7 +88,8 @@ func encodeMessage(b *bytes.Buffer, m protoreflect.Message, of protoreflect.Fiel
 	return nil
 }
 
-func fieldName(fd protoreflect.FieldDescriptor) string {
+// FieldName returns the name of a field in JSON: that of the proto; of a duration with "_seconds" at its end.
+func FieldName(fd protoreflect.FieldDescriptor) string {
 	if m := fd.Message(); m != nil && m.FullName() == (&durationpb.Duration{}).ProtoReflect().Descriptor().FullName() {
 		return string(fd.Name()) + "_seconds"
 	}
