@@ -15,6 +15,7 @@ const module = "github.com/rollcallhq/rollcall/"
 // rooms says what of this module each package may import: the arrows of docs/architecture.md.
 var rooms = map[string][]string{
 	"api/rollcall/v1":      {},
+	"api/rollcall/rest/v1": {"api/rollcall/v1"},
 	"api/rollcall/apijson": {"api/rollcall/v1"},
 	"api/rollcall/limits":  {"api/rollcall/v1"},
 	"api/rollcall/log/v1":  {},
@@ -64,7 +65,7 @@ var rooms = map[string][]string{
 	"raftnode/workaround":    {},
 	"raftnode/memnet":        {},
 	"server": {"server/httpserver", "fsm/access", "server/authn", "server/authz", "tlsport", "api/rollcall/pattern", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/convert", "api/rollcall/peer/v1", "server/auditlog", "server/budget", "server/connlimit", "server/deadline", "server/fence",
-		"server/flowcontrol", "server/forward", "server/freshness", "server/peerconn", "server/ratelimit", "server/receive", "server/renewal", "server/rpcerror", "server/rpcstats"},
+		"server/flowcontrol", "server/forward", "server/freshness", "server/inprocess", "server/peerconn", "server/ratelimit", "server/receive", "server/renewal", "server/rpcerror", "server/rpcstats"},
 	"api/rollcall/accesstoken":    {},
 	"server/authz":                {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/pattern", "api/rollcall/v1", "fsm/access", "server/authn", "server/rpcerror"},
 	"server/authn":                {"api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/log/v1", "server/freshness", "server/rpcerror", "tlsport"},
@@ -78,6 +79,7 @@ var rooms = map[string][]string{
 	"server/forward":              {"api/rollcall/log/v1", "api/rollcall/peer/v1", "server/budget", "server/deadline", "server/fence", "server/peerconn", "server/rpcerror"},
 	"server/freshness":            {"api/rollcall/peer/v1", "server/deadline", "server/fence", "server/peerconn", "server/rpcerror"},
 	"server/httpserver":           {},
+	"server/inprocess":            {},
 	"server/peerconn":             {},
 	"server/receive":              {"server/rpcerror"},
 	"server/renewal":              {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/peer/v1", "server/fence", "server/peerconn"},
