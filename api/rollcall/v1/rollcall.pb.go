@@ -120,6 +120,58 @@ func (EventType) EnumDescriptor() ([]byte, []int) {
 	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{0}
 }
 
+// View says how much of each service is sent.
+type View int32
+
+const (
+	View_VIEW_UNSPECIFIED View = 0 // as VIEW_FULL
+	View_VIEW_FULL        View = 1
+	// Only service, status and status_time: enough for a picture of very many services. A node that does not know this
+	// field yet sends full records.
+	View_VIEW_STATUS View = 2
+)
+
+// Enum value maps for View.
+var (
+	View_name = map[int32]string{
+		0: "VIEW_UNSPECIFIED",
+		1: "VIEW_FULL",
+		2: "VIEW_STATUS",
+	}
+	View_value = map[string]int32{
+		"VIEW_UNSPECIFIED": 0,
+		"VIEW_FULL":        1,
+		"VIEW_STATUS":      2,
+	}
+)
+
+func (x View) Enum() *View {
+	p := new(View)
+	*p = x
+	return p
+}
+
+func (x View) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (View) Descriptor() protoreflect.EnumDescriptor {
+	return file_rollcall_v1_rollcall_proto_enumTypes[1].Descriptor()
+}
+
+func (View) Type() protoreflect.EnumType {
+	return &file_rollcall_v1_rollcall_proto_enumTypes[1]
+}
+
+func (x View) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use View.Descriptor instead.
+func (View) EnumDescriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{1}
+}
+
 type Role int32
 
 const (
@@ -159,11 +211,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_rollcall_v1_rollcall_proto_enumTypes[1].Descriptor()
+	return file_rollcall_v1_rollcall_proto_enumTypes[2].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_rollcall_v1_rollcall_proto_enumTypes[1]
+	return &file_rollcall_v1_rollcall_proto_enumTypes[2]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -172,7 +224,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{1}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{2}
 }
 
 // MemberPhase is how far a change of a member is.
@@ -215,11 +267,11 @@ func (x MemberPhase) String() string {
 }
 
 func (MemberPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_rollcall_v1_rollcall_proto_enumTypes[2].Descriptor()
+	return file_rollcall_v1_rollcall_proto_enumTypes[3].Descriptor()
 }
 
 func (MemberPhase) Type() protoreflect.EnumType {
-	return &file_rollcall_v1_rollcall_proto_enumTypes[2]
+	return &file_rollcall_v1_rollcall_proto_enumTypes[3]
 }
 
 func (x MemberPhase) Number() protoreflect.EnumNumber {
@@ -228,7 +280,7 @@ func (x MemberPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MemberPhase.Descriptor instead.
 func (MemberPhase) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{2}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{3}
 }
 
 type ServiceRecord struct {
@@ -3957,6 +4009,7 @@ type ListServicesRequest struct {
 	PageSize      int32                                              `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
 	PageToken     string                                             `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	At            *At                                                `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"` // as in GetServiceRequest
+	View          View                                               `protobuf:"varint,6,opt,name=view,proto3,enum=rollcall.v1.View" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4024,6 +4077,13 @@ func (x *ListServicesRequest) GetAt() *At {
 		return x.At
 	}
 	return nil
+}
+
+func (x *ListServicesRequest) GetView() View {
+	if x != nil {
+		return x.View
+	}
+	return View_VIEW_UNSPECIFIED
 }
 
 type ListServicesResponse struct {
@@ -4466,7 +4526,14 @@ type WatchServicesRequest struct {
 	// Exactly these, at most 10,000; one that is named twice counts once. A name that does not exist is in deleted
 	// when the state is complete, so that after synced each name was told of. None of the node's own, which have no
 	// record. A node that does not know this field yet sends all services.
-	Services      []string `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
+	Services []string `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
+	View     View     `protobuf:"varint,3,opt,name=view,proto3,enum=rollcall.v1.View" json:"view,omitempty"`
+	// The caller holds exactly what a stream of the same cluster, with the same prefixes, view and identity, sent up
+	// to a message that was synced at this revision. Then only what changed since is sent. The node's first message says
+	// resumed if it does so. It begins anew if that is not certain: by names; when what happened since is not kept any
+	// more; when anybody's access was changed since; if it does not know this field yet. Ahead of this node: as
+	// rollcall-min-revision. Send metadata rollcall-cluster, too: revisions of another cluster are others. 0: begin anew.
+	FromRevision  int64 `protobuf:"varint,4,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4515,6 +4582,20 @@ func (x *WatchServicesRequest) GetServices() []string {
 	return nil
 }
 
+func (x *WatchServicesRequest) GetView() View {
+	if x != nil {
+		return x.View
+	}
+	return View_VIEW_UNSPECIFIED
+}
+
+func (x *WatchServicesRequest) GetFromRevision() int64 {
+	if x != nil {
+		return x.FromRevision
+	}
+	return 0
+}
+
 // One part of the state, as of revision. What is known of a name after a message is never older than
 // after the message before.
 type WatchServicesResponse struct {
@@ -4532,8 +4613,11 @@ type WatchServicesResponse struct {
 	// A node says so for the first time only when it has made sure that it holds all that was acknowledged
 	// before the call. A node that cannot make sure, because there is no quorum, says so after a few seconds
 	// of what it holds.
-	Synced        bool   `protobuf:"varint,4,opt,name=synced,proto3" json:"synced,omitempty"`
-	ClusterId     string `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // in the first message only
+	Synced    bool   `protobuf:"varint,4,opt,name=synced,proto3" json:"synced,omitempty"`
+	ClusterId string `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // in the first message only
+	// In the first message only: the stream goes on from the state at from_revision, which counts as sent. Without it
+	// the stream begins anew: forget what was held before.
+	Resumed       bool `protobuf:"varint,6,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4601,6 +4685,13 @@ func (x *WatchServicesResponse) GetClusterId() string {
 		return x.ClusterId
 	}
 	return ""
+}
+
+func (x *WatchServicesResponse) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
 }
 
 // Ends with UNAVAILABLE when the node stops: resume on another.
@@ -8862,14 +8953,15 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\aservice\x18\x01 \x01(\v2\x1a.rollcall.v1.ServiceRecordR\aservice\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xd9\x01\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\x80\x02\n" +
 	"\x13ListServicesRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12M\n" +
 	"\bstatuses\x18\x02 \x03(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\bstatuses\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x1f\n" +
-	"\x02at\x18\x05 \x01(\v2\x0f.rollcall.v1.AtR\x02at\"\xb1\x01\n" +
+	"\x02at\x18\x05 \x01(\v2\x0f.rollcall.v1.AtR\x02at\x12%\n" +
+	"\x04view\x18\x06 \x01(\x0e2\x11.rollcall.v1.ViewR\x04view\"\xb1\x01\n" +
 	"\x14ListServicesResponse\x126\n" +
 	"\bservices\x18\x01 \x03(\v2\x1a.rollcall.v1.ServiceRecordR\bservices\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
@@ -8904,17 +8996,20 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05rules\x18\x01 \x03(\v2\x11.rollcall.v1.RuleR\x05rules\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"N\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\x9a\x01\n" +
 	"\x14WatchServicesRequest\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x1a\n" +
-	"\bservices\x18\x02 \x03(\tR\bservices\"\xbc\x01\n" +
+	"\bservices\x18\x02 \x03(\tR\bservices\x12%\n" +
+	"\x04view\x18\x03 \x01(\x0e2\x11.rollcall.v1.ViewR\x04view\x12#\n" +
+	"\rfrom_revision\x18\x04 \x01(\x03R\ffromRevision\"\xd6\x01\n" +
 	"\x15WatchServicesResponse\x126\n" +
 	"\bservices\x18\x01 \x03(\v2\x1a.rollcall.v1.ServiceRecordR\bservices\x12\x18\n" +
 	"\adeleted\x18\x02 \x03(\tR\adeleted\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x16\n" +
 	"\x06synced\x18\x04 \x01(\bR\x06synced\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x05 \x01(\tR\tclusterId\"U\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\x12\x18\n" +
+	"\aresumed\x18\x06 \x01(\bR\aresumed\"U\n" +
 	"\x12WatchEventsRequest\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12#\n" +
 	"\rfrom_revision\x18\x02 \x01(\x03R\ffromRevision\"\x90\x01\n" +
@@ -9284,7 +9379,11 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x17EVENT_TYPE_LEASE_ENDING\x10\r\x12\x1e\n" +
 	"\x1aEVENT_TYPE_LEASE_FORGOTTEN\x10\x0e\x12\x1d\n" +
 	"\x19EVENT_TYPE_ACCESS_CHANGED\x10\x0f\x12\x1d\n" +
-	"\x19EVENT_TYPE_MEMBER_REMOVED\x10\x10*h\n" +
+	"\x19EVENT_TYPE_MEMBER_REMOVED\x10\x10*<\n" +
+	"\x04View\x12\x14\n" +
+	"\x10VIEW_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tVIEW_FULL\x10\x01\x12\x0f\n" +
+	"\vVIEW_STATUS\x10\x02*h\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_LEADER\x10\x01\x12\x11\n" +
@@ -9362,343 +9461,346 @@ func file_rollcall_v1_rollcall_proto_rawDescGZIP() []byte {
 	return file_rollcall_v1_rollcall_proto_rawDescData
 }
 
-var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 105)
 var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(EventType)(0),                                        // 0: rollcall.v1.EventType
-	(Role)(0),                                             // 1: rollcall.v1.Role
-	(MemberPhase)(0),                                      // 2: rollcall.v1.MemberPhase
-	(*ServiceRecord)(nil),                                 // 3: rollcall.v1.ServiceRecord
-	(*Report)(nil),                                        // 4: rollcall.v1.Report
-	(*Lease)(nil),                                         // 5: rollcall.v1.Lease
-	(*LeaseGuard)(nil),                                    // 6: rollcall.v1.LeaseGuard
-	(*Override)(nil),                                      // 7: rollcall.v1.Override
-	(*Rule)(nil),                                          // 8: rollcall.v1.Rule
-	(*BrokenRule)(nil),                                    // 9: rollcall.v1.BrokenRule
-	(*BrokenRules)(nil),                                   // 10: rollcall.v1.BrokenRules
-	(*Actor)(nil),                                         // 11: rollcall.v1.Actor
-	(*Event)(nil),                                         // 12: rollcall.v1.Event
-	(*AccessChange)(nil),                                  // 13: rollcall.v1.AccessChange
-	(*At)(nil),                                            // 14: rollcall.v1.At
-	(*SetServingStatusRequest)(nil),                       // 15: rollcall.v1.SetServingStatusRequest
-	(*SetServingStatusResponse)(nil),                      // 16: rollcall.v1.SetServingStatusResponse
-	(*StatusChange)(nil),                                  // 17: rollcall.v1.StatusChange
-	(*BatchSetServingStatusRequest)(nil),                  // 18: rollcall.v1.BatchSetServingStatusRequest
-	(*BatchSetServingStatusResponse)(nil),                 // 19: rollcall.v1.BatchSetServingStatusResponse
-	(*DeleteServiceRequest)(nil),                          // 20: rollcall.v1.DeleteServiceRequest
-	(*DeleteServiceResponse)(nil),                         // 21: rollcall.v1.DeleteServiceResponse
-	(*SetOverrideRequest)(nil),                            // 22: rollcall.v1.SetOverrideRequest
-	(*SetOverrideResponse)(nil),                           // 23: rollcall.v1.SetOverrideResponse
-	(*AffectedService)(nil),                               // 24: rollcall.v1.AffectedService
-	(*ClearOverrideRequest)(nil),                          // 25: rollcall.v1.ClearOverrideRequest
-	(*ClearOverrideResponse)(nil),                         // 26: rollcall.v1.ClearOverrideResponse
-	(*SetRuleRequest)(nil),                                // 27: rollcall.v1.SetRuleRequest
-	(*SetRuleResponse)(nil),                               // 28: rollcall.v1.SetRuleResponse
-	(*RemoveRuleRequest)(nil),                             // 29: rollcall.v1.RemoveRuleRequest
-	(*RemoveRuleResponse)(nil),                            // 30: rollcall.v1.RemoveRuleResponse
-	(*GrantLeaseRequest)(nil),                             // 31: rollcall.v1.GrantLeaseRequest
-	(*GrantLeaseResponse)(nil),                            // 32: rollcall.v1.GrantLeaseResponse
-	(*KeepAliveRequest)(nil),                              // 33: rollcall.v1.KeepAliveRequest
-	(*KeepAliveResponse)(nil),                             // 34: rollcall.v1.KeepAliveResponse
-	(*RevokeLeaseRequest)(nil),                            // 35: rollcall.v1.RevokeLeaseRequest
-	(*RevokeLeaseResponse)(nil),                           // 36: rollcall.v1.RevokeLeaseResponse
-	(*ReleaseLeaseGuardRequest)(nil),                      // 37: rollcall.v1.ReleaseLeaseGuardRequest
-	(*ReleaseLeaseGuardResponse)(nil),                     // 38: rollcall.v1.ReleaseLeaseGuardResponse
-	(*WriteStreamRequest)(nil),                            // 39: rollcall.v1.WriteStreamRequest
-	(*StreamedWrite)(nil),                                 // 40: rollcall.v1.StreamedWrite
-	(*WriteStreamResponse)(nil),                           // 41: rollcall.v1.WriteStreamResponse
-	(*StreamedResult)(nil),                                // 42: rollcall.v1.StreamedResult
-	(*GetServiceRequest)(nil),                             // 43: rollcall.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),                            // 44: rollcall.v1.GetServiceResponse
-	(*ListServicesRequest)(nil),                           // 45: rollcall.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),                          // 46: rollcall.v1.ListServicesResponse
-	(*ListOverridesRequest)(nil),                          // 47: rollcall.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),                         // 48: rollcall.v1.ListOverridesResponse
-	(*ListLeasesRequest)(nil),                             // 49: rollcall.v1.ListLeasesRequest
-	(*ListLeasesResponse)(nil),                            // 50: rollcall.v1.ListLeasesResponse
-	(*ListRulesRequest)(nil),                              // 51: rollcall.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),                             // 52: rollcall.v1.ListRulesResponse
-	(*WatchServicesRequest)(nil),                          // 53: rollcall.v1.WatchServicesRequest
-	(*WatchServicesResponse)(nil),                         // 54: rollcall.v1.WatchServicesResponse
-	(*WatchEventsRequest)(nil),                            // 55: rollcall.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),                           // 56: rollcall.v1.WatchEventsResponse
-	(*ListEventsRequest)(nil),                             // 57: rollcall.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),                            // 58: rollcall.v1.ListEventsResponse
-	(*Member)(nil),                                        // 59: rollcall.v1.Member
-	(*MemberStatus)(nil),                                  // 60: rollcall.v1.MemberStatus
-	(*Storage)(nil),                                       // 61: rollcall.v1.Storage
-	(*GetStatusRequest)(nil),                              // 62: rollcall.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                             // 63: rollcall.v1.GetStatusResponse
-	(*AddMemberRequest)(nil),                              // 64: rollcall.v1.AddMemberRequest
-	(*AddMemberResponse)(nil),                             // 65: rollcall.v1.AddMemberResponse
-	(*RemoveMemberRequest)(nil),                           // 66: rollcall.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),                          // 67: rollcall.v1.RemoveMemberResponse
-	(*ReplaceMemberRequest)(nil),                          // 68: rollcall.v1.ReplaceMemberRequest
-	(*ReplaceMemberResponse)(nil),                         // 69: rollcall.v1.ReplaceMemberResponse
-	(*PromoteMemberRequest)(nil),                          // 70: rollcall.v1.PromoteMemberRequest
-	(*PromoteMemberResponse)(nil),                         // 71: rollcall.v1.PromoteMemberResponse
-	(*TransferLeadershipRequest)(nil),                     // 72: rollcall.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil),                    // 73: rollcall.v1.TransferLeadershipResponse
-	(*ExportSnapshotRequest)(nil),                         // 74: rollcall.v1.ExportSnapshotRequest
-	(*ExportSnapshotResponse)(nil),                        // 75: rollcall.v1.ExportSnapshotResponse
-	(*VerifyRequest)(nil),                                 // 76: rollcall.v1.VerifyRequest
-	(*VerifyResponse)(nil),                                // 77: rollcall.v1.VerifyResponse
-	(*MemberHash)(nil),                                    // 78: rollcall.v1.MemberHash
-	(*Grant)(nil),                                         // 79: rollcall.v1.Grant
-	(*AccessRole)(nil),                                    // 80: rollcall.v1.AccessRole
-	(*Token)(nil),                                         // 81: rollcall.v1.Token
-	(*IdentityGrants)(nil),                                // 82: rollcall.v1.IdentityGrants
-	(*Auth)(nil),                                          // 83: rollcall.v1.Auth
-	(*WhoAmIRequest)(nil),                                 // 84: rollcall.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),                                // 85: rollcall.v1.WhoAmIResponse
-	(*CheckAccessRequest)(nil),                            // 86: rollcall.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),                           // 87: rollcall.v1.CheckAccessResponse
-	(*GetAuthRequest)(nil),                                // 88: rollcall.v1.GetAuthRequest
-	(*GetAuthResponse)(nil),                               // 89: rollcall.v1.GetAuthResponse
-	(*SetAuthRequest)(nil),                                // 90: rollcall.v1.SetAuthRequest
-	(*SetAuthResponse)(nil),                               // 91: rollcall.v1.SetAuthResponse
-	(*CreateTokenRequest)(nil),                            // 92: rollcall.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),                           // 93: rollcall.v1.CreateTokenResponse
-	(*RevokeTokenRequest)(nil),                            // 94: rollcall.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),                           // 95: rollcall.v1.RevokeTokenResponse
-	(*ListTokensRequest)(nil),                             // 96: rollcall.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),                            // 97: rollcall.v1.ListTokensResponse
-	(*PutRoleRequest)(nil),                                // 98: rollcall.v1.PutRoleRequest
-	(*PutRoleResponse)(nil),                               // 99: rollcall.v1.PutRoleResponse
-	(*DeleteRoleRequest)(nil),                             // 100: rollcall.v1.DeleteRoleRequest
-	(*DeleteRoleResponse)(nil),                            // 101: rollcall.v1.DeleteRoleResponse
-	(*ListRolesRequest)(nil),                              // 102: rollcall.v1.ListRolesRequest
-	(*ListRolesResponse)(nil),                             // 103: rollcall.v1.ListRolesResponse
-	(*PutGrantsRequest)(nil),                              // 104: rollcall.v1.PutGrantsRequest
-	(*PutGrantsResponse)(nil),                             // 105: rollcall.v1.PutGrantsResponse
-	(*ListGrantsRequest)(nil),                             // 106: rollcall.v1.ListGrantsRequest
-	(*ListGrantsResponse)(nil),                            // 107: rollcall.v1.ListGrantsResponse
-	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 108: grpc.health.v1.HealthCheckResponse.ServingStatus
-	(*timestamppb.Timestamp)(nil),                         // 109: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                           // 110: google.protobuf.Duration
-	(*status.Status)(nil),                                 // 111: google.rpc.Status
+	(View)(0),                                             // 1: rollcall.v1.View
+	(Role)(0),                                             // 2: rollcall.v1.Role
+	(MemberPhase)(0),                                      // 3: rollcall.v1.MemberPhase
+	(*ServiceRecord)(nil),                                 // 4: rollcall.v1.ServiceRecord
+	(*Report)(nil),                                        // 5: rollcall.v1.Report
+	(*Lease)(nil),                                         // 6: rollcall.v1.Lease
+	(*LeaseGuard)(nil),                                    // 7: rollcall.v1.LeaseGuard
+	(*Override)(nil),                                      // 8: rollcall.v1.Override
+	(*Rule)(nil),                                          // 9: rollcall.v1.Rule
+	(*BrokenRule)(nil),                                    // 10: rollcall.v1.BrokenRule
+	(*BrokenRules)(nil),                                   // 11: rollcall.v1.BrokenRules
+	(*Actor)(nil),                                         // 12: rollcall.v1.Actor
+	(*Event)(nil),                                         // 13: rollcall.v1.Event
+	(*AccessChange)(nil),                                  // 14: rollcall.v1.AccessChange
+	(*At)(nil),                                            // 15: rollcall.v1.At
+	(*SetServingStatusRequest)(nil),                       // 16: rollcall.v1.SetServingStatusRequest
+	(*SetServingStatusResponse)(nil),                      // 17: rollcall.v1.SetServingStatusResponse
+	(*StatusChange)(nil),                                  // 18: rollcall.v1.StatusChange
+	(*BatchSetServingStatusRequest)(nil),                  // 19: rollcall.v1.BatchSetServingStatusRequest
+	(*BatchSetServingStatusResponse)(nil),                 // 20: rollcall.v1.BatchSetServingStatusResponse
+	(*DeleteServiceRequest)(nil),                          // 21: rollcall.v1.DeleteServiceRequest
+	(*DeleteServiceResponse)(nil),                         // 22: rollcall.v1.DeleteServiceResponse
+	(*SetOverrideRequest)(nil),                            // 23: rollcall.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),                           // 24: rollcall.v1.SetOverrideResponse
+	(*AffectedService)(nil),                               // 25: rollcall.v1.AffectedService
+	(*ClearOverrideRequest)(nil),                          // 26: rollcall.v1.ClearOverrideRequest
+	(*ClearOverrideResponse)(nil),                         // 27: rollcall.v1.ClearOverrideResponse
+	(*SetRuleRequest)(nil),                                // 28: rollcall.v1.SetRuleRequest
+	(*SetRuleResponse)(nil),                               // 29: rollcall.v1.SetRuleResponse
+	(*RemoveRuleRequest)(nil),                             // 30: rollcall.v1.RemoveRuleRequest
+	(*RemoveRuleResponse)(nil),                            // 31: rollcall.v1.RemoveRuleResponse
+	(*GrantLeaseRequest)(nil),                             // 32: rollcall.v1.GrantLeaseRequest
+	(*GrantLeaseResponse)(nil),                            // 33: rollcall.v1.GrantLeaseResponse
+	(*KeepAliveRequest)(nil),                              // 34: rollcall.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),                             // 35: rollcall.v1.KeepAliveResponse
+	(*RevokeLeaseRequest)(nil),                            // 36: rollcall.v1.RevokeLeaseRequest
+	(*RevokeLeaseResponse)(nil),                           // 37: rollcall.v1.RevokeLeaseResponse
+	(*ReleaseLeaseGuardRequest)(nil),                      // 38: rollcall.v1.ReleaseLeaseGuardRequest
+	(*ReleaseLeaseGuardResponse)(nil),                     // 39: rollcall.v1.ReleaseLeaseGuardResponse
+	(*WriteStreamRequest)(nil),                            // 40: rollcall.v1.WriteStreamRequest
+	(*StreamedWrite)(nil),                                 // 41: rollcall.v1.StreamedWrite
+	(*WriteStreamResponse)(nil),                           // 42: rollcall.v1.WriteStreamResponse
+	(*StreamedResult)(nil),                                // 43: rollcall.v1.StreamedResult
+	(*GetServiceRequest)(nil),                             // 44: rollcall.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),                            // 45: rollcall.v1.GetServiceResponse
+	(*ListServicesRequest)(nil),                           // 46: rollcall.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),                          // 47: rollcall.v1.ListServicesResponse
+	(*ListOverridesRequest)(nil),                          // 48: rollcall.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),                         // 49: rollcall.v1.ListOverridesResponse
+	(*ListLeasesRequest)(nil),                             // 50: rollcall.v1.ListLeasesRequest
+	(*ListLeasesResponse)(nil),                            // 51: rollcall.v1.ListLeasesResponse
+	(*ListRulesRequest)(nil),                              // 52: rollcall.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),                             // 53: rollcall.v1.ListRulesResponse
+	(*WatchServicesRequest)(nil),                          // 54: rollcall.v1.WatchServicesRequest
+	(*WatchServicesResponse)(nil),                         // 55: rollcall.v1.WatchServicesResponse
+	(*WatchEventsRequest)(nil),                            // 56: rollcall.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),                           // 57: rollcall.v1.WatchEventsResponse
+	(*ListEventsRequest)(nil),                             // 58: rollcall.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),                            // 59: rollcall.v1.ListEventsResponse
+	(*Member)(nil),                                        // 60: rollcall.v1.Member
+	(*MemberStatus)(nil),                                  // 61: rollcall.v1.MemberStatus
+	(*Storage)(nil),                                       // 62: rollcall.v1.Storage
+	(*GetStatusRequest)(nil),                              // 63: rollcall.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                             // 64: rollcall.v1.GetStatusResponse
+	(*AddMemberRequest)(nil),                              // 65: rollcall.v1.AddMemberRequest
+	(*AddMemberResponse)(nil),                             // 66: rollcall.v1.AddMemberResponse
+	(*RemoveMemberRequest)(nil),                           // 67: rollcall.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),                          // 68: rollcall.v1.RemoveMemberResponse
+	(*ReplaceMemberRequest)(nil),                          // 69: rollcall.v1.ReplaceMemberRequest
+	(*ReplaceMemberResponse)(nil),                         // 70: rollcall.v1.ReplaceMemberResponse
+	(*PromoteMemberRequest)(nil),                          // 71: rollcall.v1.PromoteMemberRequest
+	(*PromoteMemberResponse)(nil),                         // 72: rollcall.v1.PromoteMemberResponse
+	(*TransferLeadershipRequest)(nil),                     // 73: rollcall.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil),                    // 74: rollcall.v1.TransferLeadershipResponse
+	(*ExportSnapshotRequest)(nil),                         // 75: rollcall.v1.ExportSnapshotRequest
+	(*ExportSnapshotResponse)(nil),                        // 76: rollcall.v1.ExportSnapshotResponse
+	(*VerifyRequest)(nil),                                 // 77: rollcall.v1.VerifyRequest
+	(*VerifyResponse)(nil),                                // 78: rollcall.v1.VerifyResponse
+	(*MemberHash)(nil),                                    // 79: rollcall.v1.MemberHash
+	(*Grant)(nil),                                         // 80: rollcall.v1.Grant
+	(*AccessRole)(nil),                                    // 81: rollcall.v1.AccessRole
+	(*Token)(nil),                                         // 82: rollcall.v1.Token
+	(*IdentityGrants)(nil),                                // 83: rollcall.v1.IdentityGrants
+	(*Auth)(nil),                                          // 84: rollcall.v1.Auth
+	(*WhoAmIRequest)(nil),                                 // 85: rollcall.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),                                // 86: rollcall.v1.WhoAmIResponse
+	(*CheckAccessRequest)(nil),                            // 87: rollcall.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),                           // 88: rollcall.v1.CheckAccessResponse
+	(*GetAuthRequest)(nil),                                // 89: rollcall.v1.GetAuthRequest
+	(*GetAuthResponse)(nil),                               // 90: rollcall.v1.GetAuthResponse
+	(*SetAuthRequest)(nil),                                // 91: rollcall.v1.SetAuthRequest
+	(*SetAuthResponse)(nil),                               // 92: rollcall.v1.SetAuthResponse
+	(*CreateTokenRequest)(nil),                            // 93: rollcall.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),                           // 94: rollcall.v1.CreateTokenResponse
+	(*RevokeTokenRequest)(nil),                            // 95: rollcall.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),                           // 96: rollcall.v1.RevokeTokenResponse
+	(*ListTokensRequest)(nil),                             // 97: rollcall.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),                            // 98: rollcall.v1.ListTokensResponse
+	(*PutRoleRequest)(nil),                                // 99: rollcall.v1.PutRoleRequest
+	(*PutRoleResponse)(nil),                               // 100: rollcall.v1.PutRoleResponse
+	(*DeleteRoleRequest)(nil),                             // 101: rollcall.v1.DeleteRoleRequest
+	(*DeleteRoleResponse)(nil),                            // 102: rollcall.v1.DeleteRoleResponse
+	(*ListRolesRequest)(nil),                              // 103: rollcall.v1.ListRolesRequest
+	(*ListRolesResponse)(nil),                             // 104: rollcall.v1.ListRolesResponse
+	(*PutGrantsRequest)(nil),                              // 105: rollcall.v1.PutGrantsRequest
+	(*PutGrantsResponse)(nil),                             // 106: rollcall.v1.PutGrantsResponse
+	(*ListGrantsRequest)(nil),                             // 107: rollcall.v1.ListGrantsRequest
+	(*ListGrantsResponse)(nil),                            // 108: rollcall.v1.ListGrantsResponse
+	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 109: grpc.health.v1.HealthCheckResponse.ServingStatus
+	(*timestamppb.Timestamp)(nil),                         // 110: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                           // 111: google.protobuf.Duration
+	(*status.Status)(nil),                                 // 112: google.rpc.Status
 }
 var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
-	108, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	109, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
-	4,   // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
-	7,   // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
-	7,   // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
-	5,   // 5: rollcall.v1.ServiceRecord.lease:type_name -> rollcall.v1.Lease
-	108, // 6: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	11,  // 7: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
-	109, // 8: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
-	110, // 9: rollcall.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	108, // 10: rollcall.v1.Lease.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	110, // 11: rollcall.v1.Lease.forget_after:type_name -> google.protobuf.Duration
-	11,  // 12: rollcall.v1.Lease.actor:type_name -> rollcall.v1.Actor
-	109, // 13: rollcall.v1.Lease.time:type_name -> google.protobuf.Timestamp
-	109, // 14: rollcall.v1.Lease.end_time:type_name -> google.protobuf.Timestamp
-	109, // 15: rollcall.v1.Lease.forget_time:type_name -> google.protobuf.Timestamp
-	110, // 16: rollcall.v1.Lease.time_left:type_name -> google.protobuf.Duration
-	109, // 17: rollcall.v1.LeaseGuard.time:type_name -> google.protobuf.Timestamp
-	109, // 18: rollcall.v1.LeaseGuard.release_time:type_name -> google.protobuf.Timestamp
-	108, // 19: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	11,  // 20: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
-	109, // 21: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
-	109, // 22: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
-	109, // 23: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
-	11,  // 24: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
-	109, // 25: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
-	9,   // 26: rollcall.v1.BrokenRules.rules:type_name -> rollcall.v1.BrokenRule
+	109, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	110, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
+	5,   // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
+	8,   // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
+	8,   // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
+	6,   // 5: rollcall.v1.ServiceRecord.lease:type_name -> rollcall.v1.Lease
+	109, // 6: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	12,  // 7: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
+	110, // 8: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
+	111, // 9: rollcall.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	109, // 10: rollcall.v1.Lease.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	111, // 11: rollcall.v1.Lease.forget_after:type_name -> google.protobuf.Duration
+	12,  // 12: rollcall.v1.Lease.actor:type_name -> rollcall.v1.Actor
+	110, // 13: rollcall.v1.Lease.time:type_name -> google.protobuf.Timestamp
+	110, // 14: rollcall.v1.Lease.end_time:type_name -> google.protobuf.Timestamp
+	110, // 15: rollcall.v1.Lease.forget_time:type_name -> google.protobuf.Timestamp
+	111, // 16: rollcall.v1.Lease.time_left:type_name -> google.protobuf.Duration
+	110, // 17: rollcall.v1.LeaseGuard.time:type_name -> google.protobuf.Timestamp
+	110, // 18: rollcall.v1.LeaseGuard.release_time:type_name -> google.protobuf.Timestamp
+	109, // 19: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	12,  // 20: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
+	110, // 21: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
+	110, // 22: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	110, // 23: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
+	12,  // 24: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
+	110, // 25: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
+	10,  // 26: rollcall.v1.BrokenRules.rules:type_name -> rollcall.v1.BrokenRule
 	0,   // 27: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
-	109, // 28: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
-	11,  // 29: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
-	108, // 30: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	108, // 31: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	108, // 32: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	109, // 33: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
-	59,  // 34: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
-	9,   // 35: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
-	8,   // 36: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
-	5,   // 37: rollcall.v1.Event.lease:type_name -> rollcall.v1.Lease
-	6,   // 38: rollcall.v1.Event.lease_guard:type_name -> rollcall.v1.LeaseGuard
-	13,  // 39: rollcall.v1.Event.access:type_name -> rollcall.v1.AccessChange
-	81,  // 40: rollcall.v1.AccessChange.token:type_name -> rollcall.v1.Token
-	80,  // 41: rollcall.v1.AccessChange.role:type_name -> rollcall.v1.AccessRole
-	82,  // 42: rollcall.v1.AccessChange.grants:type_name -> rollcall.v1.IdentityGrants
-	83,  // 43: rollcall.v1.AccessChange.auth:type_name -> rollcall.v1.Auth
-	109, // 44: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
-	108, // 45: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	3,   // 46: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
-	9,   // 47: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	108, // 48: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	17,  // 49: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
-	3,   // 50: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
-	9,   // 51: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	9,   // 52: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	108, // 53: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	110, // 54: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
-	7,   // 55: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
-	24,  // 56: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	9,   // 57: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	108, // 58: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	108, // 59: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	7,   // 60: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
-	24,  // 61: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	9,   // 62: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	8,   // 63: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
-	110, // 64: rollcall.v1.GrantLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	108, // 65: rollcall.v1.GrantLeaseRequest.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	110, // 66: rollcall.v1.GrantLeaseRequest.forget_after:type_name -> google.protobuf.Duration
-	110, // 67: rollcall.v1.GrantLeaseResponse.ttl:type_name -> google.protobuf.Duration
-	110, // 68: rollcall.v1.KeepAliveResponse.renew_after:type_name -> google.protobuf.Duration
-	108, // 69: rollcall.v1.RevokeLeaseRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	6,   // 70: rollcall.v1.ReleaseLeaseGuardResponse.guard:type_name -> rollcall.v1.LeaseGuard
-	40,  // 71: rollcall.v1.WriteStreamRequest.writes:type_name -> rollcall.v1.StreamedWrite
-	15,  // 72: rollcall.v1.StreamedWrite.set:type_name -> rollcall.v1.SetServingStatusRequest
-	18,  // 73: rollcall.v1.StreamedWrite.batch:type_name -> rollcall.v1.BatchSetServingStatusRequest
-	20,  // 74: rollcall.v1.StreamedWrite.delete:type_name -> rollcall.v1.DeleteServiceRequest
-	33,  // 75: rollcall.v1.StreamedWrite.keep_alive:type_name -> rollcall.v1.KeepAliveRequest
-	110, // 76: rollcall.v1.StreamedWrite.timeout:type_name -> google.protobuf.Duration
-	42,  // 77: rollcall.v1.WriteStreamResponse.results:type_name -> rollcall.v1.StreamedResult
-	16,  // 78: rollcall.v1.StreamedResult.set:type_name -> rollcall.v1.SetServingStatusResponse
-	19,  // 79: rollcall.v1.StreamedResult.batch:type_name -> rollcall.v1.BatchSetServingStatusResponse
-	21,  // 80: rollcall.v1.StreamedResult.delete:type_name -> rollcall.v1.DeleteServiceResponse
-	34,  // 81: rollcall.v1.StreamedResult.keep_alive:type_name -> rollcall.v1.KeepAliveResponse
-	111, // 82: rollcall.v1.StreamedResult.error:type_name -> google.rpc.Status
-	14,  // 83: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
-	3,   // 84: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	108, // 85: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	14,  // 86: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
-	3,   // 87: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	7,   // 88: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
-	5,   // 89: rollcall.v1.ListLeasesResponse.leases:type_name -> rollcall.v1.Lease
-	6,   // 90: rollcall.v1.ListLeasesResponse.guard:type_name -> rollcall.v1.LeaseGuard
-	8,   // 91: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
-	3,   // 92: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	12,  // 93: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
-	109, // 94: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
-	109, // 95: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
-	0,   // 96: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
-	12,  // 97: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
-	2,   // 98: rollcall.v1.Member.phase:type_name -> rollcall.v1.MemberPhase
-	59,  // 99: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
-	1,   // 100: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	110, // 101: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	109, // 102: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	110, // 103: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
-	61,  // 104: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
-	60,  // 105: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	59,  // 106: rollcall.v1.AddMemberResponse.member:type_name -> rollcall.v1.Member
-	59,  // 107: rollcall.v1.RemoveMemberResponse.member:type_name -> rollcall.v1.Member
-	59,  // 108: rollcall.v1.ReplaceMemberResponse.member:type_name -> rollcall.v1.Member
-	59,  // 109: rollcall.v1.PromoteMemberResponse.member:type_name -> rollcall.v1.Member
-	78,  // 110: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	11,  // 111: rollcall.v1.AccessRole.actor:type_name -> rollcall.v1.Actor
-	109, // 112: rollcall.v1.AccessRole.time:type_name -> google.protobuf.Timestamp
-	109, // 113: rollcall.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	79,  // 114: rollcall.v1.Token.grants:type_name -> rollcall.v1.Grant
-	11,  // 115: rollcall.v1.Token.actor:type_name -> rollcall.v1.Actor
-	109, // 116: rollcall.v1.Token.time:type_name -> google.protobuf.Timestamp
-	79,  // 117: rollcall.v1.IdentityGrants.grants:type_name -> rollcall.v1.Grant
-	11,  // 118: rollcall.v1.IdentityGrants.actor:type_name -> rollcall.v1.Actor
-	109, // 119: rollcall.v1.IdentityGrants.time:type_name -> google.protobuf.Timestamp
-	11,  // 120: rollcall.v1.Auth.actor:type_name -> rollcall.v1.Actor
-	109, // 121: rollcall.v1.Auth.time:type_name -> google.protobuf.Timestamp
-	79,  // 122: rollcall.v1.WhoAmIResponse.grants:type_name -> rollcall.v1.Grant
-	109, // 123: rollcall.v1.WhoAmIResponse.expires:type_name -> google.protobuf.Timestamp
-	83,  // 124: rollcall.v1.GetAuthResponse.auth:type_name -> rollcall.v1.Auth
-	83,  // 125: rollcall.v1.SetAuthResponse.auth:type_name -> rollcall.v1.Auth
-	79,  // 126: rollcall.v1.CreateTokenRequest.grants:type_name -> rollcall.v1.Grant
-	110, // 127: rollcall.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	81,  // 128: rollcall.v1.CreateTokenResponse.token:type_name -> rollcall.v1.Token
-	81,  // 129: rollcall.v1.ListTokensResponse.tokens:type_name -> rollcall.v1.Token
-	80,  // 130: rollcall.v1.PutRoleResponse.role:type_name -> rollcall.v1.AccessRole
-	80,  // 131: rollcall.v1.ListRolesResponse.roles:type_name -> rollcall.v1.AccessRole
-	79,  // 132: rollcall.v1.PutGrantsRequest.grants:type_name -> rollcall.v1.Grant
-	82,  // 133: rollcall.v1.PutGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
-	82,  // 134: rollcall.v1.ListGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
-	15,  // 135: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	18,  // 136: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	20,  // 137: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	22,  // 138: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
-	25,  // 139: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
-	27,  // 140: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
-	29,  // 141: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
-	31,  // 142: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
-	33,  // 143: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
-	35,  // 144: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
-	37,  // 145: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
-	39,  // 146: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
-	43,  // 147: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	45,  // 148: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	47,  // 149: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
-	51,  // 150: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
-	49,  // 151: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
-	53,  // 152: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	55,  // 153: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	57,  // 154: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	62,  // 155: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	74,  // 156: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	76,  // 157: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	64,  // 158: rollcall.v1.Cluster.AddMember:input_type -> rollcall.v1.AddMemberRequest
-	66,  // 159: rollcall.v1.Cluster.RemoveMember:input_type -> rollcall.v1.RemoveMemberRequest
-	68,  // 160: rollcall.v1.Cluster.ReplaceMember:input_type -> rollcall.v1.ReplaceMemberRequest
-	70,  // 161: rollcall.v1.Cluster.PromoteMember:input_type -> rollcall.v1.PromoteMemberRequest
-	72,  // 162: rollcall.v1.Cluster.TransferLeadership:input_type -> rollcall.v1.TransferLeadershipRequest
-	84,  // 163: rollcall.v1.Access.WhoAmI:input_type -> rollcall.v1.WhoAmIRequest
-	86,  // 164: rollcall.v1.Access.CheckAccess:input_type -> rollcall.v1.CheckAccessRequest
-	88,  // 165: rollcall.v1.Access.GetAuth:input_type -> rollcall.v1.GetAuthRequest
-	90,  // 166: rollcall.v1.Access.SetAuth:input_type -> rollcall.v1.SetAuthRequest
-	92,  // 167: rollcall.v1.Access.CreateToken:input_type -> rollcall.v1.CreateTokenRequest
-	94,  // 168: rollcall.v1.Access.RevokeToken:input_type -> rollcall.v1.RevokeTokenRequest
-	96,  // 169: rollcall.v1.Access.ListTokens:input_type -> rollcall.v1.ListTokensRequest
-	98,  // 170: rollcall.v1.Access.PutRole:input_type -> rollcall.v1.PutRoleRequest
-	100, // 171: rollcall.v1.Access.DeleteRole:input_type -> rollcall.v1.DeleteRoleRequest
-	102, // 172: rollcall.v1.Access.ListRoles:input_type -> rollcall.v1.ListRolesRequest
-	104, // 173: rollcall.v1.Access.PutGrants:input_type -> rollcall.v1.PutGrantsRequest
-	106, // 174: rollcall.v1.Access.ListGrants:input_type -> rollcall.v1.ListGrantsRequest
-	16,  // 175: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	19,  // 176: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	21,  // 177: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	23,  // 178: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
-	26,  // 179: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
-	28,  // 180: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
-	30,  // 181: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
-	32,  // 182: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
-	34,  // 183: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
-	36,  // 184: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
-	38,  // 185: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
-	41,  // 186: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
-	44,  // 187: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	46,  // 188: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	48,  // 189: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
-	52,  // 190: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
-	50,  // 191: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
-	54,  // 192: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	56,  // 193: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	58,  // 194: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	63,  // 195: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	75,  // 196: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	77,  // 197: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	65,  // 198: rollcall.v1.Cluster.AddMember:output_type -> rollcall.v1.AddMemberResponse
-	67,  // 199: rollcall.v1.Cluster.RemoveMember:output_type -> rollcall.v1.RemoveMemberResponse
-	69,  // 200: rollcall.v1.Cluster.ReplaceMember:output_type -> rollcall.v1.ReplaceMemberResponse
-	71,  // 201: rollcall.v1.Cluster.PromoteMember:output_type -> rollcall.v1.PromoteMemberResponse
-	73,  // 202: rollcall.v1.Cluster.TransferLeadership:output_type -> rollcall.v1.TransferLeadershipResponse
-	85,  // 203: rollcall.v1.Access.WhoAmI:output_type -> rollcall.v1.WhoAmIResponse
-	87,  // 204: rollcall.v1.Access.CheckAccess:output_type -> rollcall.v1.CheckAccessResponse
-	89,  // 205: rollcall.v1.Access.GetAuth:output_type -> rollcall.v1.GetAuthResponse
-	91,  // 206: rollcall.v1.Access.SetAuth:output_type -> rollcall.v1.SetAuthResponse
-	93,  // 207: rollcall.v1.Access.CreateToken:output_type -> rollcall.v1.CreateTokenResponse
-	95,  // 208: rollcall.v1.Access.RevokeToken:output_type -> rollcall.v1.RevokeTokenResponse
-	97,  // 209: rollcall.v1.Access.ListTokens:output_type -> rollcall.v1.ListTokensResponse
-	99,  // 210: rollcall.v1.Access.PutRole:output_type -> rollcall.v1.PutRoleResponse
-	101, // 211: rollcall.v1.Access.DeleteRole:output_type -> rollcall.v1.DeleteRoleResponse
-	103, // 212: rollcall.v1.Access.ListRoles:output_type -> rollcall.v1.ListRolesResponse
-	105, // 213: rollcall.v1.Access.PutGrants:output_type -> rollcall.v1.PutGrantsResponse
-	107, // 214: rollcall.v1.Access.ListGrants:output_type -> rollcall.v1.ListGrantsResponse
-	175, // [175:215] is the sub-list for method output_type
-	135, // [135:175] is the sub-list for method input_type
-	135, // [135:135] is the sub-list for extension type_name
-	135, // [135:135] is the sub-list for extension extendee
-	0,   // [0:135] is the sub-list for field type_name
+	110, // 28: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
+	12,  // 29: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
+	109, // 30: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	109, // 31: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	109, // 32: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	110, // 33: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
+	60,  // 34: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
+	10,  // 35: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
+	9,   // 36: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
+	6,   // 37: rollcall.v1.Event.lease:type_name -> rollcall.v1.Lease
+	7,   // 38: rollcall.v1.Event.lease_guard:type_name -> rollcall.v1.LeaseGuard
+	14,  // 39: rollcall.v1.Event.access:type_name -> rollcall.v1.AccessChange
+	82,  // 40: rollcall.v1.AccessChange.token:type_name -> rollcall.v1.Token
+	81,  // 41: rollcall.v1.AccessChange.role:type_name -> rollcall.v1.AccessRole
+	83,  // 42: rollcall.v1.AccessChange.grants:type_name -> rollcall.v1.IdentityGrants
+	84,  // 43: rollcall.v1.AccessChange.auth:type_name -> rollcall.v1.Auth
+	110, // 44: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
+	109, // 45: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	4,   // 46: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
+	10,  // 47: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	109, // 48: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	18,  // 49: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
+	4,   // 50: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
+	10,  // 51: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	10,  // 52: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	109, // 53: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	111, // 54: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
+	8,   // 55: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
+	25,  // 56: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	10,  // 57: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	109, // 58: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	109, // 59: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	8,   // 60: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
+	25,  // 61: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	10,  // 62: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	9,   // 63: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
+	111, // 64: rollcall.v1.GrantLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	109, // 65: rollcall.v1.GrantLeaseRequest.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	111, // 66: rollcall.v1.GrantLeaseRequest.forget_after:type_name -> google.protobuf.Duration
+	111, // 67: rollcall.v1.GrantLeaseResponse.ttl:type_name -> google.protobuf.Duration
+	111, // 68: rollcall.v1.KeepAliveResponse.renew_after:type_name -> google.protobuf.Duration
+	109, // 69: rollcall.v1.RevokeLeaseRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	7,   // 70: rollcall.v1.ReleaseLeaseGuardResponse.guard:type_name -> rollcall.v1.LeaseGuard
+	41,  // 71: rollcall.v1.WriteStreamRequest.writes:type_name -> rollcall.v1.StreamedWrite
+	16,  // 72: rollcall.v1.StreamedWrite.set:type_name -> rollcall.v1.SetServingStatusRequest
+	19,  // 73: rollcall.v1.StreamedWrite.batch:type_name -> rollcall.v1.BatchSetServingStatusRequest
+	21,  // 74: rollcall.v1.StreamedWrite.delete:type_name -> rollcall.v1.DeleteServiceRequest
+	34,  // 75: rollcall.v1.StreamedWrite.keep_alive:type_name -> rollcall.v1.KeepAliveRequest
+	111, // 76: rollcall.v1.StreamedWrite.timeout:type_name -> google.protobuf.Duration
+	43,  // 77: rollcall.v1.WriteStreamResponse.results:type_name -> rollcall.v1.StreamedResult
+	17,  // 78: rollcall.v1.StreamedResult.set:type_name -> rollcall.v1.SetServingStatusResponse
+	20,  // 79: rollcall.v1.StreamedResult.batch:type_name -> rollcall.v1.BatchSetServingStatusResponse
+	22,  // 80: rollcall.v1.StreamedResult.delete:type_name -> rollcall.v1.DeleteServiceResponse
+	35,  // 81: rollcall.v1.StreamedResult.keep_alive:type_name -> rollcall.v1.KeepAliveResponse
+	112, // 82: rollcall.v1.StreamedResult.error:type_name -> google.rpc.Status
+	15,  // 83: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
+	4,   // 84: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
+	109, // 85: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	15,  // 86: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
+	1,   // 87: rollcall.v1.ListServicesRequest.view:type_name -> rollcall.v1.View
+	4,   // 88: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	8,   // 89: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
+	6,   // 90: rollcall.v1.ListLeasesResponse.leases:type_name -> rollcall.v1.Lease
+	7,   // 91: rollcall.v1.ListLeasesResponse.guard:type_name -> rollcall.v1.LeaseGuard
+	9,   // 92: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
+	1,   // 93: rollcall.v1.WatchServicesRequest.view:type_name -> rollcall.v1.View
+	4,   // 94: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	13,  // 95: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
+	110, // 96: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	110, // 97: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	0,   // 98: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
+	13,  // 99: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
+	3,   // 100: rollcall.v1.Member.phase:type_name -> rollcall.v1.MemberPhase
+	60,  // 101: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
+	2,   // 102: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
+	111, // 103: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	110, // 104: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	111, // 105: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
+	62,  // 106: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
+	61,  // 107: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	60,  // 108: rollcall.v1.AddMemberResponse.member:type_name -> rollcall.v1.Member
+	60,  // 109: rollcall.v1.RemoveMemberResponse.member:type_name -> rollcall.v1.Member
+	60,  // 110: rollcall.v1.ReplaceMemberResponse.member:type_name -> rollcall.v1.Member
+	60,  // 111: rollcall.v1.PromoteMemberResponse.member:type_name -> rollcall.v1.Member
+	79,  // 112: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	12,  // 113: rollcall.v1.AccessRole.actor:type_name -> rollcall.v1.Actor
+	110, // 114: rollcall.v1.AccessRole.time:type_name -> google.protobuf.Timestamp
+	110, // 115: rollcall.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	80,  // 116: rollcall.v1.Token.grants:type_name -> rollcall.v1.Grant
+	12,  // 117: rollcall.v1.Token.actor:type_name -> rollcall.v1.Actor
+	110, // 118: rollcall.v1.Token.time:type_name -> google.protobuf.Timestamp
+	80,  // 119: rollcall.v1.IdentityGrants.grants:type_name -> rollcall.v1.Grant
+	12,  // 120: rollcall.v1.IdentityGrants.actor:type_name -> rollcall.v1.Actor
+	110, // 121: rollcall.v1.IdentityGrants.time:type_name -> google.protobuf.Timestamp
+	12,  // 122: rollcall.v1.Auth.actor:type_name -> rollcall.v1.Actor
+	110, // 123: rollcall.v1.Auth.time:type_name -> google.protobuf.Timestamp
+	80,  // 124: rollcall.v1.WhoAmIResponse.grants:type_name -> rollcall.v1.Grant
+	110, // 125: rollcall.v1.WhoAmIResponse.expires:type_name -> google.protobuf.Timestamp
+	84,  // 126: rollcall.v1.GetAuthResponse.auth:type_name -> rollcall.v1.Auth
+	84,  // 127: rollcall.v1.SetAuthResponse.auth:type_name -> rollcall.v1.Auth
+	80,  // 128: rollcall.v1.CreateTokenRequest.grants:type_name -> rollcall.v1.Grant
+	111, // 129: rollcall.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	82,  // 130: rollcall.v1.CreateTokenResponse.token:type_name -> rollcall.v1.Token
+	82,  // 131: rollcall.v1.ListTokensResponse.tokens:type_name -> rollcall.v1.Token
+	81,  // 132: rollcall.v1.PutRoleResponse.role:type_name -> rollcall.v1.AccessRole
+	81,  // 133: rollcall.v1.ListRolesResponse.roles:type_name -> rollcall.v1.AccessRole
+	80,  // 134: rollcall.v1.PutGrantsRequest.grants:type_name -> rollcall.v1.Grant
+	83,  // 135: rollcall.v1.PutGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
+	83,  // 136: rollcall.v1.ListGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
+	16,  // 137: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	19,  // 138: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	21,  // 139: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	23,  // 140: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
+	26,  // 141: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
+	28,  // 142: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
+	30,  // 143: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
+	32,  // 144: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
+	34,  // 145: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
+	36,  // 146: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
+	38,  // 147: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
+	40,  // 148: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
+	44,  // 149: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	46,  // 150: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	48,  // 151: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
+	52,  // 152: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
+	50,  // 153: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
+	54,  // 154: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	56,  // 155: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	58,  // 156: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	63,  // 157: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	75,  // 158: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	77,  // 159: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	65,  // 160: rollcall.v1.Cluster.AddMember:input_type -> rollcall.v1.AddMemberRequest
+	67,  // 161: rollcall.v1.Cluster.RemoveMember:input_type -> rollcall.v1.RemoveMemberRequest
+	69,  // 162: rollcall.v1.Cluster.ReplaceMember:input_type -> rollcall.v1.ReplaceMemberRequest
+	71,  // 163: rollcall.v1.Cluster.PromoteMember:input_type -> rollcall.v1.PromoteMemberRequest
+	73,  // 164: rollcall.v1.Cluster.TransferLeadership:input_type -> rollcall.v1.TransferLeadershipRequest
+	85,  // 165: rollcall.v1.Access.WhoAmI:input_type -> rollcall.v1.WhoAmIRequest
+	87,  // 166: rollcall.v1.Access.CheckAccess:input_type -> rollcall.v1.CheckAccessRequest
+	89,  // 167: rollcall.v1.Access.GetAuth:input_type -> rollcall.v1.GetAuthRequest
+	91,  // 168: rollcall.v1.Access.SetAuth:input_type -> rollcall.v1.SetAuthRequest
+	93,  // 169: rollcall.v1.Access.CreateToken:input_type -> rollcall.v1.CreateTokenRequest
+	95,  // 170: rollcall.v1.Access.RevokeToken:input_type -> rollcall.v1.RevokeTokenRequest
+	97,  // 171: rollcall.v1.Access.ListTokens:input_type -> rollcall.v1.ListTokensRequest
+	99,  // 172: rollcall.v1.Access.PutRole:input_type -> rollcall.v1.PutRoleRequest
+	101, // 173: rollcall.v1.Access.DeleteRole:input_type -> rollcall.v1.DeleteRoleRequest
+	103, // 174: rollcall.v1.Access.ListRoles:input_type -> rollcall.v1.ListRolesRequest
+	105, // 175: rollcall.v1.Access.PutGrants:input_type -> rollcall.v1.PutGrantsRequest
+	107, // 176: rollcall.v1.Access.ListGrants:input_type -> rollcall.v1.ListGrantsRequest
+	17,  // 177: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	20,  // 178: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	22,  // 179: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	24,  // 180: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
+	27,  // 181: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
+	29,  // 182: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
+	31,  // 183: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
+	33,  // 184: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
+	35,  // 185: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
+	37,  // 186: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
+	39,  // 187: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
+	42,  // 188: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
+	45,  // 189: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	47,  // 190: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	49,  // 191: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
+	53,  // 192: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
+	51,  // 193: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
+	55,  // 194: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	57,  // 195: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	59,  // 196: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	64,  // 197: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	76,  // 198: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	78,  // 199: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	66,  // 200: rollcall.v1.Cluster.AddMember:output_type -> rollcall.v1.AddMemberResponse
+	68,  // 201: rollcall.v1.Cluster.RemoveMember:output_type -> rollcall.v1.RemoveMemberResponse
+	70,  // 202: rollcall.v1.Cluster.ReplaceMember:output_type -> rollcall.v1.ReplaceMemberResponse
+	72,  // 203: rollcall.v1.Cluster.PromoteMember:output_type -> rollcall.v1.PromoteMemberResponse
+	74,  // 204: rollcall.v1.Cluster.TransferLeadership:output_type -> rollcall.v1.TransferLeadershipResponse
+	86,  // 205: rollcall.v1.Access.WhoAmI:output_type -> rollcall.v1.WhoAmIResponse
+	88,  // 206: rollcall.v1.Access.CheckAccess:output_type -> rollcall.v1.CheckAccessResponse
+	90,  // 207: rollcall.v1.Access.GetAuth:output_type -> rollcall.v1.GetAuthResponse
+	92,  // 208: rollcall.v1.Access.SetAuth:output_type -> rollcall.v1.SetAuthResponse
+	94,  // 209: rollcall.v1.Access.CreateToken:output_type -> rollcall.v1.CreateTokenResponse
+	96,  // 210: rollcall.v1.Access.RevokeToken:output_type -> rollcall.v1.RevokeTokenResponse
+	98,  // 211: rollcall.v1.Access.ListTokens:output_type -> rollcall.v1.ListTokensResponse
+	100, // 212: rollcall.v1.Access.PutRole:output_type -> rollcall.v1.PutRoleResponse
+	102, // 213: rollcall.v1.Access.DeleteRole:output_type -> rollcall.v1.DeleteRoleResponse
+	104, // 214: rollcall.v1.Access.ListRoles:output_type -> rollcall.v1.ListRolesResponse
+	106, // 215: rollcall.v1.Access.PutGrants:output_type -> rollcall.v1.PutGrantsResponse
+	108, // 216: rollcall.v1.Access.ListGrants:output_type -> rollcall.v1.ListGrantsResponse
+	177, // [177:217] is the sub-list for method output_type
+	137, // [137:177] is the sub-list for method input_type
+	137, // [137:137] is the sub-list for extension type_name
+	137, // [137:137] is the sub-list for extension extendee
+	0,   // [0:137] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }
@@ -9742,7 +9844,7 @@ func file_rollcall_v1_rollcall_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_v1_rollcall_proto_rawDesc), len(file_rollcall_v1_rollcall_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   105,
 			NumExtensions: 0,
 			NumServices:   4,
