@@ -15,6 +15,8 @@ const module = "github.com/rollcallhq/rollcall/"
 // rooms says what of this module each package may import: the arrows of docs/architecture.md.
 var rooms = map[string][]string{
 	"api/rollcall/v1":      {},
+	"api/rollcall/rest/v1": {"api/rollcall/v1"},
+	"api/rollcall/apijson": {"api/rollcall/v1"},
 	"api/rollcall/limits":  {"api/rollcall/v1"},
 	"api/rollcall/log/v1":  {},
 	"api/rollcall/convert": {"fsm/access", "api/rollcall/pattern", "api/rollcall/v1", "api/rollcall/log/v1"},
@@ -63,7 +65,7 @@ var rooms = map[string][]string{
 	"raftnode/workaround":    {},
 	"raftnode/memnet":        {},
 	"server": {"server/httpserver", "fsm/access", "server/authn", "server/authz", "tlsport", "api/rollcall/pattern", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/convert", "api/rollcall/peer/v1", "server/auditlog", "server/budget", "server/connlimit", "server/deadline", "server/fence",
-		"server/flowcontrol", "server/forward", "server/freshness", "server/peerconn", "server/ratelimit", "server/receive", "server/renewal", "server/rpcerror", "server/rpcstats"},
+		"server/flowcontrol", "server/forward", "server/freshness", "server/inprocess", "server/peerconn", "server/ratelimit", "server/receive", "server/renewal", "server/rpcerror", "server/rpcstats"},
 	"api/rollcall/accesstoken":    {},
 	"server/authz":                {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/pattern", "api/rollcall/v1", "fsm/access", "server/authn", "server/rpcerror"},
 	"server/authn":                {"api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/log/v1", "server/freshness", "server/rpcerror", "tlsport"},
@@ -77,6 +79,7 @@ var rooms = map[string][]string{
 	"server/forward":              {"api/rollcall/log/v1", "api/rollcall/peer/v1", "server/budget", "server/deadline", "server/fence", "server/peerconn", "server/rpcerror"},
 	"server/freshness":            {"api/rollcall/peer/v1", "server/deadline", "server/fence", "server/peerconn", "server/rpcerror"},
 	"server/httpserver":           {},
+	"server/inprocess":            {},
 	"server/peerconn":             {},
 	"server/receive":              {"server/rpcerror"},
 	"server/renewal":              {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/peer/v1", "server/fence", "server/peerconn"},
@@ -112,7 +115,7 @@ var rooms = map[string][]string{
 	"internal/duration":   {},
 	"internal/grpcstop":   {},
 	"cmd/rollcall": {
-		"agent", "agent/config", "certs", "certs/issue", "tlsport", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "node/survivor", "metrics", "store", "store/snapshot", "store/verify", "store/vfs", "fsm/access",
+		"agent", "agent/config", "api/rollcall/apijson", "certs", "certs/issue", "tlsport", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "node/survivor", "metrics", "store", "store/snapshot", "store/verify", "store/vfs", "fsm/access",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure",
 	},
 	"cmd/rollcall/ballast":        {},
@@ -120,13 +123,13 @@ var rooms = map[string][]string{
 	"deploy/systemd":              {},
 	"deploy/package":              {},
 	"deploy/docker":               {},
-	"cmd/rollcall/cliflag":        {"api/rollcall/v1", "client", "node", "cmd/rollcall/format", "internal/duration"},
+	"cmd/rollcall/cliflag":        {"api/rollcall/apijson", "api/rollcall/v1", "client", "node", "cmd/rollcall/format", "internal/duration"},
 	"cmd/rollcall/devcluster":     {"cmd/rollcall/format"},
 	"cmd/rollcall/dial":           {"internal/connfailure"},
 	"cmd/rollcall/plain":          {"internal/connfailure"},
-	"cmd/rollcall/explain":        {"api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
+	"cmd/rollcall/explain":        {"api/rollcall/apijson", "api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
 	"cmd/rollcall/timeline":       {"api/rollcall/pattern", "api/rollcall/v1"},
-	"cmd/rollcall/format":         {"api/rollcall/limits", "api/rollcall/v1"},
+	"cmd/rollcall/format":         {"api/rollcall/apijson", "api/rollcall/limits", "api/rollcall/v1"},
 	"cmd/rollcall/loadgen":        {"api/rollcall/v1", "client", "internal/connfailure", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/loadgen"
@@ -103,7 +104,7 @@ func (a *app) note(text string) {
 		fmt.Fprintf(a.stderr, "bench: %s\n", text)
 		return
 	}
-	if line, err := format.Marshal(struct {
+	if line, err := apijson.Marshal(struct {
 		Note string `json:"note"`
 	}{text}); err == nil {
 		a.stderr.Write(append(line, '\n'))

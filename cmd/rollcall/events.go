@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -294,7 +295,7 @@ func (p *eventPrinter) print(events []*rollcallv1.Event) error {
 		return p.grid.write(events)
 	}
 	for _, e := range events {
-		if err := p.a.printPart(format.Message{Message: e}, nil, nil); err != nil {
+		if err := p.a.printPart(apijson.Message{Message: e}, nil, nil); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
@@ -131,17 +132,17 @@ func (a *app) report(f *failure, asJSON bool) {
 	if f.made {
 		written = "yes"
 	}
-	line, err := format.Marshal(struct {
-		Code      string           `json:"code"`
-		Reason    string           `json:"reason"`
-		Message   string           `json:"message"`
-		Written   string           `json:"written"`
-		RequestID string           `json:"request_id"`
-		Oldest    int64            `json:"oldest_revision,omitempty"`
-		ClusterID string           `json:"cluster_id,omitempty"`
-		Broken    []format.Message `json:"broken_rules,omitempty"`
-		LeaseID   string           `json:"lease_id,omitempty"`
-	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster, format.Messages(f.broken), f.lease})
+	line, err := apijson.Marshal(struct {
+		Code      string            `json:"code"`
+		Reason    string            `json:"reason"`
+		Message   string            `json:"message"`
+		Written   string            `json:"written"`
+		RequestID string            `json:"request_id"`
+		Oldest    int64             `json:"oldest_revision,omitempty"`
+		ClusterID string            `json:"cluster_id,omitempty"`
+		Broken    []apijson.Message `json:"broken_rules,omitempty"`
+		LeaseID   string            `json:"lease_id,omitempty"`
+	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster, apijson.Messages(f.broken), f.lease})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
@@ -204,7 +205,7 @@ func TestWhatAnEventHasNot(t *testing.T) {
 		rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET: `"pattern":"","status":"UNKNOWN","matched_count":0}`,
 		99: `"request_id":""}`,
 	} {
-		b, err := format.Marshal(format.Message{Message: &rollcallv1.Event{Type: typ}})
+		b, err := apijson.Marshal(apijson.Message{Message: &rollcallv1.Event{Type: typ}})
 		if err != nil || !strings.HasSuffix(string(b), want) {
 			t.Errorf("%s, %v", b, err)
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
@@ -85,15 +86,15 @@ rollcall.leader. They have a status only. Choose the node with --endpoints.`,
 
 // gotten is the JSON form of one service.
 type gotten struct {
-	Service  format.Message `json:"service"`
-	Revision int64          `json:"revision"`
-	Cluster  string         `json:"cluster_id"`
-	Read     *readJSON      `json:"read,omitempty"`
+	Service  apijson.Message `json:"service"`
+	Revision int64           `json:"revision"`
+	Cluster  string          `json:"cluster_id"`
+	Read     *readJSON       `json:"read,omitempty"`
 }
 
 func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, guard *rollcallv1.LeaseGuard, past bool, o *client.ReadOptions) error {
 	rec := resp.GetService()
-	out := gotten{format.Message{Message: rec}, resp.GetRevision(), resp.GetClusterId(), readOf(o)}
+	out := gotten{apijson.Message{Message: rec}, resp.GetRevision(), resp.GetClusterId(), readOf(o)}
 	return a.print(out, []string{rec.GetService()}, func() error {
 		switch {
 		case a.output == formatWide:

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
@@ -220,17 +221,17 @@ func (h *history) recordAt(ctx context.Context, at *rollcallv1.At) (*rollcallv1.
 
 // periodJSON is the JSON form of a period.
 type periodJSON struct {
-	Service          string          `json:"service"`
-	Start            format.Time     `json:"start_time"`
-	End              *format.Time    `json:"end_time"`
-	DurationSeconds  format.Seconds  `json:"duration_seconds"`
-	Status           string          `json:"status"`
-	Actor            *format.Message `json:"actor,omitempty"`
-	Reason           string          `json:"reason"`
-	Revision         int64           `json:"revision"`
-	Override         *format.Message `json:"override,omitempty"` // that decides
-	Report           *format.Message `json:"report,omitempty"`   // beneath it
-	EarlierCompacted bool            `json:"earlier_compacted,omitempty"`
+	Service          string           `json:"service"`
+	Start            apijson.Time     `json:"start_time"`
+	End              *apijson.Time    `json:"end_time"`
+	DurationSeconds  apijson.Seconds  `json:"duration_seconds"`
+	Status           string           `json:"status"`
+	Actor            *apijson.Message `json:"actor,omitempty"`
+	Reason           string           `json:"reason"`
+	Revision         int64            `json:"revision"`
+	Override         *apijson.Message `json:"override,omitempty"` // that decides
+	Report           *apijson.Message `json:"report,omitempty"`   // beneath it
+	EarlierCompacted bool             `json:"earlier_compacted,omitempty"`
 }
 
 func (a *app) printHistory(h *history, newestFirst bool) error {
@@ -257,18 +258,18 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 
 func (h *history) json(p timeline.Period) periodJSON {
 	out := periodJSON{
-		Service: h.service, Start: format.Time{Time: p.Start}, DurationSeconds: format.Seconds(lasted(p, h.a.now())), Status: p.Status.String(),
+		Service: h.service, Start: apijson.Time{Time: p.Start}, DurationSeconds: apijson.Seconds(lasted(p, h.a.now())), Status: p.Status.String(),
 		Reason: p.Reason, Revision: p.Revision,
 		EarlierCompacted: h.compacted > 0 && p.Revision == h.periods[0].Revision,
 	}
 	if p.Actor != nil {
-		out.Actor = &format.Message{Message: p.Actor}
+		out.Actor = &apijson.Message{Message: p.Actor}
 	}
 	if !p.End.IsZero() {
-		out.End = &format.Time{Time: p.End}
+		out.End = &apijson.Time{Time: p.End}
 	}
 	if p.Override != nil {
-		out.Override, out.Report = &format.Message{Message: p.Override}, &format.Message{Message: p.Report}
+		out.Override, out.Report = &apijson.Message{Message: p.Override}, &apijson.Message{Message: p.Report}
 	}
 	return out
 }

@@ -8,8 +8,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
-	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // shop is three services under a rule, as seen from the day of the fake's reports.
@@ -161,7 +161,7 @@ func TestLayersForPrograms(t *testing.T) {
 		}},
 		{"list_overridden", func(a *app) error {
 			records := []*rollcallv1.ServiceRecord{record("pay", serving, "", "bob"), overridden()}
-			return a.printList(&listed{Services: format.Messages(records), Revision: 9, Cluster: "3f9a", records: records}, &listFlags{})
+			return a.printList(&listed{Services: apijson.Messages(records), Revision: 9, Cluster: "3f9a", records: records}, &listFlags{})
 		}},
 	} {
 		for _, o := range []outputFormat{formatTable, formatJSON} {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -138,19 +139,19 @@ type leaseChange struct {
 
 // leaseChangeJSON is its JSON form.
 type leaseChangeJSON struct {
-	Time     format.Time  `json:"time"`
-	LeaseID  string       `json:"lease_id"`
-	Change   string       `json:"change"`
-	Until    *format.Time `json:"until_time,omitempty"`
-	Revision int64        `json:"revision,omitempty"`
-	Service  string       `json:"service,omitempty"`
-	Error    string       `json:"error,omitempty"`
+	Time     apijson.Time  `json:"time"`
+	LeaseID  string        `json:"lease_id"`
+	Change   string        `json:"change"`
+	Until    *apijson.Time `json:"until_time,omitempty"`
+	Revision int64         `json:"revision,omitempty"`
+	Service  string        `json:"service,omitempty"`
+	Error    string        `json:"error,omitempty"`
 }
 
 func (a *app) printLeaseChange(c leaseChange) error {
-	out := leaseChangeJSON{Time: format.Time{Time: a.now()}, LeaseID: c.LeaseID, Change: c.Change, Revision: c.Revision, Service: c.Service}
+	out := leaseChangeJSON{Time: apijson.Time{Time: a.now()}, LeaseID: c.LeaseID, Change: c.Change, Revision: c.Revision, Service: c.Service}
 	if !c.Until.IsZero() && c.Change == leaseRenewed {
-		out.Until = &format.Time{Time: c.Until}
+		out.Until = &apijson.Time{Time: c.Until}
 	}
 	if c.Err != nil {
 		f := a.explain(c.Err)

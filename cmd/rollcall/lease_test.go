@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
-	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func TestLeaseGrantAndRevoke(t *testing.T) {
@@ -188,7 +188,7 @@ func TestLeasesForPrograms(t *testing.T) {
 		}},
 		{"list_leased", func(a *app) error {
 			records := []*rollcallv1.ServiceRecord{record("pay", serving, "", "bob"), leased(sampleLeases()[0]), leased(sampleLeases()[3])}
-			return a.printList(&listed{Services: format.Messages(records), Revision: 9, Cluster: "3f9a", records: records}, &listFlags{})
+			return a.printList(&listed{Services: apijson.Messages(records), Revision: 9, Cluster: "3f9a", records: records}, &listFlags{})
 		}},
 	} {
 		for _, o := range []outputFormat{formatTable, formatJSON} {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -136,7 +137,7 @@ and never half of an atomic write.`,
 
 // listed is the JSON form of a list.
 type listed struct {
-	Services []format.Message `json:"services"`
+	Services []apijson.Message `json:"services"`
 	// Revision is what the list is as of. Without --at a long list comes in pages, and shows at least all
 	// changes up to here.
 	Revision int64     `json:"revision"`
@@ -169,7 +170,7 @@ func list(ctx context.Context, c *client.Client, f *listFlags) (*listed, error) 
 	if f.sort.sort(l.records); f.limit > 0 && len(l.records) > f.limit {
 		l.records, l.More = l.records[:f.limit], true
 	}
-	l.Services = format.Messages(l.records)
+	l.Services = apijson.Messages(l.records)
 	return l, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
@@ -44,16 +45,16 @@ know it by. "rollcall status" shows how the members are.`,
 
 // membersJSON is who belongs to a cluster.
 type membersJSON struct {
-	Cluster  string           `json:"cluster_id"`
-	Revision int64            `json:"revision"`
-	Leader   string           `json:"leader"`
-	Members  []format.Message `json:"members"`
+	Cluster  string            `json:"cluster_id"`
+	Revision int64             `json:"revision"`
+	Leader   string            `json:"leader"`
+	Members  []apijson.Message `json:"members"`
 }
 
 func membersOf(s *rollcallv1.GetStatusResponse) membersJSON {
-	list := membersJSON{Cluster: s.GetClusterId(), Revision: s.GetRevision(), Leader: s.GetLeader(), Members: []format.Message{}}
+	list := membersJSON{Cluster: s.GetClusterId(), Revision: s.GetRevision(), Leader: s.GetLeader(), Members: []apijson.Message{}}
 	for _, m := range s.GetMembers() {
-		list.Members = append(list.Members, format.Message{Message: m.GetMember()})
+		list.Members = append(list.Members, apijson.Message{Message: m.GetMember()})
 	}
 	return list
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -127,7 +128,7 @@ func (a *app) checkOutput(cmd *cobra.Command) error {
 func (a *app) print(v any, names []string, people func() error) error {
 	switch a.output {
 	case formatJSON:
-		b, err := format.Indented(v)
+		b, err := apijson.Indented(v)
 		return a.write(append(b, '\n'), err)
 	case formatYAML:
 		return a.write(format.YAML(v))
@@ -141,7 +142,7 @@ func (a *app) print(v any, names []string, people func() error) error {
 func (a *app) printPart(v any, names []string, people func() error) error {
 	switch a.output {
 	case formatJSON:
-		b, err := format.Marshal(v)
+		b, err := apijson.Marshal(v)
 		return a.write(append(b, '\n'), err)
 	case formatYAML:
 		b, err := format.YAML(v)
@@ -169,7 +170,7 @@ func (a *app) printNames(names ...string) error {
 
 // printMessage writes m for programs, or what people writes.
 func (a *app) printMessage(m proto.Message, names []string, people func() error) error {
-	return a.print(format.Message{Message: m}, names, people)
+	return a.print(apijson.Message{Message: m}, names, people)
 }
 
 // printWrite writes the answer to a change, for programs, or what people writes. If it cannot be written, the
@@ -204,13 +205,13 @@ type changeJSON struct {
 
 func (c changeJSON) MarshalJSON() ([]byte, error) {
 	if !c.dryRun {
-		return format.Message{Message: c.resp}.MarshalJSON()
+		return apijson.Message{Message: c.resp}.MarshalJSON()
 	}
 	resp := proto.Clone(c.resp)
 	if revision := resp.ProtoReflect().Descriptor().Fields().ByName("revision"); revision != nil {
 		resp.ProtoReflect().Clear(revision) // some nodes tell the registry's
 	}
-	b, err := format.Message{Message: resp}.MarshalJSON()
+	b, err := apijson.Message{Message: resp}.MarshalJSON()
 	if err != nil {
 		return nil, err
 	}

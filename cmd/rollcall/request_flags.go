@@ -10,10 +10,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
-	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // readFlags are the flags of commands that read: how fresh the answer must be, and whose.
@@ -73,10 +73,10 @@ func reading(ctx context.Context, o *client.ReadOptions) context.Context {
 
 // readJSON says where an answer came from.
 type readJSON struct {
-	Node     string          `json:"node"`
-	Cluster  string          `json:"cluster_id"`
-	Revision int64           `json:"revision"`
-	Age      *format.Seconds `json:"age_seconds,omitempty"` // what was acknowledged longer ago is shown
+	Node     string           `json:"node"`
+	Cluster  string           `json:"cluster_id"`
+	Revision int64            `json:"revision"`
+	Age      *apijson.Seconds `json:"age_seconds,omitempty"` // what was acknowledged longer ago is shown
 }
 
 // readOf returns nil if nothing was asked.
@@ -86,7 +86,7 @@ func readOf(o *client.ReadOptions) *readJSON {
 	}
 	r := &readJSON{Node: o.Info.Node, Cluster: o.Info.Cluster, Revision: o.Info.Revision}
 	if o.Info.Age != nil {
-		seconds := format.Seconds(o.Info.Age.Truncate(time.Millisecond))
+		seconds := apijson.Seconds(o.Info.Age.Truncate(time.Millisecond))
 		r.Age = &seconds
 	}
 	return r

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -33,7 +34,7 @@ func (a *app) watchStatus(cmd *cobra.Command) error {
 				fmt.Fprintln(a.stdout)
 			}
 			begun = true
-			return a.printPart(format.Message{Message: s}, memberNames(s), func() error { return a.writeStatus(s) })
+			return a.printPart(apijson.Message{Message: s}, memberNames(s), func() error { return a.writeStatus(s) })
 		})
 		switch {
 		case ctx.Err() != nil:
@@ -113,7 +114,7 @@ func statusHeader(s *rollcallv1.GetStatusResponse) string {
 
 func roleCell(_ view, m *rollcallv1.MemberStatus) format.Cell {
 	if v := m.GetRole().Descriptor().Values().ByNumber(m.GetRole().Number()); v != nil && m.GetRole() != rollcallv1.Role_ROLE_UNSPECIFIED {
-		return text(format.EnumName(v))
+		return text(apijson.EnumName(v))
 	}
 	return text("-")
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/accesstoken"
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -177,7 +178,7 @@ type tokenJSON struct {
 }
 
 func (t tokenJSON) MarshalJSON() ([]byte, error) {
-	b, err := format.Message{Message: t.resp}.MarshalJSON()
+	b, err := apijson.Message{Message: t.resp}.MarshalJSON()
 	if err != nil {
 		return nil, err
 	}

@@ -9,9 +9,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
-	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // tokenFlagName is the global flag of the caller's token. No token ever stands in an argument: every user of the
@@ -54,7 +54,7 @@ func (n *filteredNote) see(header metadata.MD) {
 			io.WriteString(n.a.stderr, "! "+text+"\n")
 			return
 		}
-		line, err := format.Marshal(struct {
+		line, err := apijson.Marshal(struct {
 			Notice  string `json:"notice"`
 			Message string `json:"message"`
 		}{"FILTERED", text})

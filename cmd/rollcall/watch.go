@@ -13,6 +13,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
@@ -228,27 +229,27 @@ func deletions(ctx context.Context, c *client.Client, prefixes, names []string, 
 
 // update is the JSON form of client.Update.
 type update struct {
-	Service  string          `json:"service"`
-	Status   string          `json:"status"`
-	Time     *format.Time    `json:"time,omitempty"` // of the change
-	Revision int64           `json:"revision"`
-	Cluster  string          `json:"cluster_id"`
-	Changed  bool            `json:"cluster_changed,omitempty"`
-	Endpoint string          `json:"endpoint"`
-	Record   *format.Message `json:"record,omitempty"`
-	Event    *format.Message `json:"event,omitempty"` // that deleted it
+	Service  string           `json:"service"`
+	Status   string           `json:"status"`
+	Time     *apijson.Time    `json:"time,omitempty"` // of the change
+	Revision int64            `json:"revision"`
+	Cluster  string           `json:"cluster_id"`
+	Changed  bool             `json:"cluster_changed,omitempty"`
+	Endpoint string           `json:"endpoint"`
+	Record   *apijson.Message `json:"record,omitempty"`
+	Event    *apijson.Message `json:"event,omitempty"` // that deleted it
 }
 
 func (a *app) printUpdate(u client.Update, change updateChange) error {
 	out := update{Service: u.Service, Status: u.Status.String(), Revision: u.Revision, Cluster: u.Cluster, Changed: u.ClusterChanged, Endpoint: u.Endpoint}
 	if !change.time.IsZero() {
-		out.Time = &format.Time{Time: change.time}
+		out.Time = &apijson.Time{Time: change.time}
 	}
 	if u.Record != nil {
-		out.Record = &format.Message{Message: u.Record}
+		out.Record = &apijson.Message{Message: u.Record}
 	}
 	if change.event != nil {
-		out.Event = &format.Message{Message: change.event}
+		out.Event = &apijson.Message{Message: change.event}
 	}
 	return a.printPart(out, []string{u.Service}, func() error {
 		_, err := fmt.Fprintf(a.stdout, "%s  %s\n", a.changeTime(change.time), a.describeUpdate(u, change.event))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -69,11 +70,11 @@ func notBefore(resp *rollcallv1.GetServiceResponse, options *client.ReadOptions)
 
 // whyJSON is the JSON form of the answer.
 type whyJSON struct {
-	Service  format.Message   `json:"service"`
-	Next     *nextJSON        `json:"next"` // null: no override decides
-	Rules    []format.Message `json:"rules"`
-	Revision int64            `json:"revision"`
-	Cluster  string           `json:"cluster_id"`
+	Service  apijson.Message   `json:"service"`
+	Next     *nextJSON         `json:"next"` // null: no override decides
+	Rules    []apijson.Message `json:"rules"`
+	Revision int64             `json:"revision"`
+	Cluster  string            `json:"cluster_id"`
 }
 
 // nextJSON is what shows when the override ends that decides.
@@ -96,13 +97,13 @@ func (a *app) printWhy(resp *rollcallv1.GetServiceResponse, guard *rollcallv1.Le
 
 func whyObject(resp *rollcallv1.GetServiceResponse, rules []*rollcallv1.Rule) *whyJSON {
 	rec := resp.GetService()
-	out := &whyJSON{Service: format.Message{Message: rec}, Rules: []format.Message{}, Revision: resp.GetRevision(), Cluster: resp.GetClusterId()}
+	out := &whyJSON{Service: apijson.Message{Message: rec}, Rules: []apijson.Message{}, Revision: resp.GetRevision(), Cluster: resp.GetClusterId()}
 	if next := explain.AfterOverride(rec); next != nil {
 		out.Next = &nextJSON{next.Status.String(), next.Override.GetPattern()}
 	}
 	for _, r := range rules {
 		if pattern.Covers(r.GetPattern(), rec.GetService()) {
-			out.Rules = append(out.Rules, format.Message{Message: r})
+			out.Rules = append(out.Rules, apijson.Message{Message: r})
 		}
 	}
 	return out

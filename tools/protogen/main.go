@@ -91,6 +91,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("protoc-gen-go-vtproto: %w", err)
 	}
+	if err := gateway(ctx, root, req); err != nil {
+		return fmt.Errorf("protoc-gen-grpc-gateway: %w", err)
+	}
 	return nil
 }
 
@@ -129,25 +132,12 @@ func fileProto(fd protoreflect.FileDescriptor) *descriptorpb.FileDescriptorProto
 
 // generate runs a plugin and writes what it makes, changed by edit unless that is nil: it is called with
 // each file of the request, in order.
-func generate(ctx context.Context, plugin, root string, req *pluginpb.CodeGeneratorRequest, edit func(string) (string, error)) error {
-	in, err := proto.Marshal(req)
+func generate(ctx context.Context, name, root string, req *pluginpb.CodeGeneratorRequest, edit func(string) (string, error)) error {
+	files, err := plugin(ctx, name, req)
 	if err != nil {
 		return err
 	}
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, plugin)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return err
-	}
-	resp := &pluginpb.CodeGeneratorResponse{}
-	if err := proto.Unmarshal(out.Bytes(), resp); err != nil {
-		return err
-	}
-	if resp.Error != nil {
-		return errors.New(*resp.Error)
-	}
-	for _, f := range resp.File {
+	for _, f := range files {
 		content := f.GetContent()
 		if edit != nil {
 			var err error
@@ -160,4 +150,26 @@ func generate(ctx context.Context, plugin, root string, req *pluginpb.CodeGenera
 		}
 	}
 	return nil
+}
+
+// plugin runs a plugin and returns the files that it makes.
+func plugin(ctx context.Context, name string, req *pluginpb.CodeGeneratorRequest) ([]*pluginpb.CodeGeneratorResponse_File, error) {
+	in, err := proto.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, name)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return nil, err
+	}
+	resp := &pluginpb.CodeGeneratorResponse{}
+	if err := proto.Unmarshal(out.Bytes(), resp); err != nil {
+		return nil, err
+	}
+	if resp.Error != nil {
+		return nil, errors.New(*resp.Error)
+	}
+	return resp.File, nil
 }

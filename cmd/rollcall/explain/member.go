@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
@@ -13,7 +14,7 @@ func Phase(m *rollcallv1.Member) string {
 	switch {
 	case m.GetPhase() != rollcallv1.MemberPhase_MEMBER_PHASE_UNSPECIFIED:
 		if v := m.GetPhase().Descriptor().Values().ByNumber(m.GetPhase().Number()); v != nil {
-			return format.EnumName(v)
+			return apijson.EnumName(v)
 		}
 	case m.GetVoter():
 		return "voter"

@@ -99,3 +99,14 @@ func TestNothingHiddenReachesATerminal(t *testing.T) {
 		}
 	}
 }
+
+func TestBytesHaveTwoOrThreeDigits(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0B", 900: "900B", 1023: "1023B", 1024: "1.0KiB", 32 << 10: "32KiB", 10_188: "9.9KiB", 10_200: "10KiB", 1_048_000: "1023KiB", 1_048_570: "1.0MiB",
+		41 << 30: "41GiB", 1<<63 - 1: "8.0EiB",
+	} {
+		if got := Bytes(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}

@@ -8,11 +8,13 @@ import (
 	"regexp"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 )
 
-// YAML returns v as YAML: the document that Marshal writes, with its fields in the same order.
+// YAML returns v as YAML: the document that apijson.Marshal writes, with its fields in the same order.
 func YAML(v any) ([]byte, error) {
-	line, err := Marshal(v)
+	line, err := apijson.Marshal(v)
 	if err != nil {
 		return nil, err
 	}
