@@ -27,6 +27,7 @@ import (
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/inprocess"
 	"github.com/rollcallhq/rollcall/server/peerconn"
 	"github.com/rollcallhq/rollcall/server/ratelimit"
 	"github.com/rollcallhq/rollcall/server/receive"
@@ -152,6 +153,7 @@ type Server struct {
 	cfg       Config
 	log       *slog.Logger
 	api, peer *grpc.Server
+	local     inprocess.Conn // has all services of the API but Health
 	pool      *peerconn.Pool
 	router    *forward.Router
 	renewer   *renewal.Renewer
@@ -260,11 +262,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 		agreement: deps.Agreement, members: deps.Members, changing: make(chan struct{}, 1),
 	}
-	counted, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
-	api, streams := audited(cfg.Audit, s.callers, counted), audited(cfg.Audit, s.callers, s.requests.Streams(counted))
+	counted, peer := s.requests.Methods(s.rpcs.On(registrars{s.api, &s.local})), s.rpcs.On(s.peer)
+	health, streams := audited(cfg.Audit, s.callers, s.requests.Methods(s.rpcs.On(s.api))), audited(cfg.Audit, s.callers, s.requests.Streams(counted))
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
-	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
+	s.watches.register(reading.On(health, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	changes := &admin{
 		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, denials: &s.denials, rights: access, streams: s.open, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 		renewer: s.renewer, leases: deps.Leases, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff, audit: cfg.Audit, limits: s.limits,
@@ -461,6 +463,16 @@ func (s *Server) Stop(ctx context.Context) error {
 	})
 	<-s.stopped
 	return s.stopErr
+}
+
+// registrars registers services on each of several.
+type registrars []grpc.ServiceRegistrar
+
+// RegisterService implements grpc.ServiceRegistrar.
+func (all registrars) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	for _, r := range all {
+		r.RegisterService(desc, impl)
+	}
 }
 
 func both(a, b func()) {
