@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests clean
+.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests dashboard clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -66,6 +66,9 @@ examples: ## runs every example against rollcall dev; the first time SQLite is c
 
 manifests: ## the manifests of deploy/kubernetes against Kubernetes' own types, and the rules between them
 	cd deploy/kubernetes && $(GO) test -count=1 ./...
+
+dashboard: ## the dashboard of deploy/grafana and the alert rules: each expression against what nodes export
+	cd deploy/grafana && $(GO) test -count=1 ./...
 
 STALLS ?= 10m
 stalls: ## full write load with stalling disks for STALLS: no election may come of it
@@ -132,6 +135,7 @@ verify: $(TOOLS) ## fails where make proto, make tables, gofmt or go mod tidy wo
 	$(GO) vet ./...
 	cd examples && $(GO) mod tidy -diff && $(GO) vet ./...
 	cd deploy/kubernetes && $(GO) mod tidy -diff && $(GO) vet ./...
+	cd deploy/grafana && $(GO) mod tidy -diff && $(GO) vet ./...
 	cd bench && $(GO) mod tidy -diff && $(GO) vet . ./report ./workload ./peers/health && $(GO) test ./report
 	$(BIN)/staticcheck ./...
 	$(BIN)/nametables -check $(NAMETABLES)

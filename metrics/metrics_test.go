@@ -220,7 +220,7 @@ func TestMetricsDoc(t *testing.T) {
 
 const preface = `` + "`GET /metrics` on the HTTP port (`serve --http`; 7602 in `dev`), in Prometheus' text format, with client_golang's `go_*` and `process_*` besides. Units are seconds and bytes. Labels are bounded: members, statuses, gRPC methods and codes, safety rules (at most 1,000); never the name of a client, and that of a service only with `serve --metric-services PREFIX`." + `
 
-What to alert on is in ` + "`docs/alerts.yml`, rules for Prometheus; take the ones you need." + `
+What to alert on is in ` + "`docs/alerts.yml`, rules for Prometheus; take the ones you need. They, and the dashboard of `deploy/grafana`, take each job of Prometheus for one cluster (docs/operations.md, \"Probes and metrics over HTTP\")." + `
 
 | when | for | what it means |
 |---|---|---|
