@@ -3,6 +3,7 @@ package restv1_test
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -167,7 +168,7 @@ func TestTheDocumentDescribesWhatApijsonWrites(t *testing.T) {
 	}
 }
 
-// What the document lets a client send is what apijson reads, and the reverse.
+// The bodies that the document describes are those that apijson reads.
 func TestTheDocumentDescribesTheBodiesThatApijsonReads(t *testing.T) {
 	d, schemas := document(t), schemasOf(t)
 	bodies := 0
@@ -178,30 +179,29 @@ func TestTheDocumentDescribesTheBodiesThatApijsonReads(t *testing.T) {
 			}
 			bodies++
 			name := requestOf(t, o)
-			var inPath []string
-			for _, p := range o.Parameters {
-				if p.In == "path" {
-					inPath = append(inPath, p.Name)
-				}
-			}
+			inPath := pathOf(o)
+			must := func(message, field string) bool { return slices.Contains(schemas[message].Required, field) }
 			r := rand.New(rand.NewPCG(2, uint64(len(path))))
-			m := messageNamed(name)
 			for range 300 {
-				m := m.New()
-				fill(r, m, func(message, field string) bool { return slices.Contains(schemas[message].Required, strings.TrimSuffix(field, "_seconds")) }, 2)
-				for _, field := range []string{"ttl"} { // its name in JSON is another
-					if fd := m.Descriptor().Fields().ByName(protoreflect.Name(field)); fd != nil && slices.Contains(schemas[name].Required, field+"_seconds") {
-						m.Set(fd, protoreflect.ValueOfMessage(durationpb.New(1e9).ProtoReflect()))
-					}
-				}
+				m := messageNamed(name)
+				fill(r, m, must, 2)
 				text := body(t, m.Interface(), inPath)
 				if err := d.Request(method, path, text); err != nil {
 					t.Fatalf("%s %s: %v\n%s", method, path, err, text)
 				}
+				got := messageNamed(name)
+				if err := apijson.Decode(text, got.Interface(), inPath...); err != nil {
+					t.Fatalf("%s %s: %v\n%s", method, path, err, text)
+				}
+				for _, field := range inPath {
+					m.Clear(m.Descriptor().Fields().ByName(protoreflect.Name(field)))
+				}
+				if !proto.Equal(got.Interface(), m.Interface()) {
+					t.Fatalf("%s %s: %s was read as %v", method, path, text, got)
+				}
 			}
 			for _, field := range inPath {
-				text := []byte(`{"` + field + `":"x"}`)
-				if err := d.Request(method, path, text); err == nil {
+				if err := d.Request(method, path, []byte(`{"`+field+`":"x"}`)); err == nil {
 					t.Errorf("%s %s: %s stands in the path, and may be in the body", method, path, field)
 				}
 			}
@@ -210,6 +210,144 @@ func TestTheDocumentDescribesTheBodiesThatApijsonReads(t *testing.T) {
 	if bodies < 10 {
 		t.Errorf("only %d bodies", bodies)
 	}
+}
+
+func pathOf(o *openapitest.Operation) (names []string) {
+	for _, p := range o.Parameters {
+		if p.In == "path" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// The query parameters that the document describes are those that apijson reads: each of them, and no other.
+func TestTheDocumentDescribesTheQueriesThatApijsonReads(t *testing.T) {
+	calls := map[string]string{ // of operations whose ids are not those of their calls
+		"revokeTokenByQuery": "RevokeToken",
+	}
+	d := document(t)
+	queries := 0
+	for path, methods := range d.Paths {
+		for method, o := range methods {
+			if o.Body != nil || o.ID == "getDocument" || o.ID == "renewLease" {
+				continue
+			}
+			name := calls[o.ID]
+			if name == "" {
+				name = strings.ToUpper(o.ID[:1]) + o.ID[1:]
+			}
+			m := messageNamed(name + "Request")
+			if m == nil {
+				t.Errorf("%s %s: there is no message %sRequest", method, path, name)
+				continue
+			}
+			var described []string
+			for _, p := range o.Parameters {
+				if p.In != "query" || p.Name == "last_event_id" {
+					continue
+				}
+				described = append(described, p.Name)
+				queries++
+				value := "1" // of a number, a text and a list of texts
+				switch kind := kindOf(t, p); kind {
+				case "boolean":
+					value = "true"
+				case "date-time":
+					value = "2026-11-29T02:45:33.5Z"
+				case "number":
+					value = "0.5"
+				case "array", "enum":
+					value = firstOf(t, p)
+				}
+				got := m.New()
+				if err := apijson.Query(url.Values{p.Name: {value}}, got.Interface(), pathOf(o)...); err != nil {
+					t.Errorf("%s %s?%s=%s: %v", method, path, p.Name, value, err)
+				}
+				if !got.IsValid() || proto.Size(got.Interface()) == 0 {
+					t.Errorf("%s %s?%s=%s sets nothing", method, path, p.Name, value)
+				}
+			}
+			for _, name := range leaves(m.Descriptor(), "") {
+				if slices.Contains(pathOf(o), name) {
+					continue
+				}
+				if !slices.Contains(described, name) {
+					t.Errorf("%s %s: the parameter %s is not described", method, path, name)
+				}
+			}
+		}
+	}
+	if queries < 60 {
+		t.Errorf("only %d parameters", queries)
+	}
+}
+
+// leaves are the fields of a message, and of the objects in it, by their names in a query.
+func leaves(d protoreflect.MessageDescriptor, prefix string) (names []string) {
+	for i := range d.Fields().Len() {
+		fd := d.Fields().Get(i)
+		if fd.Message() != nil && fd.Message().ParentFile().Package() == "rollcall.v1" {
+			names = append(names, leaves(fd.Message(), prefix+string(fd.Name())+".")...)
+			continue
+		}
+		names = append(names, prefix+apijson.FieldName(fd))
+	}
+	return names
+}
+
+type parameterSchema struct {
+	Ref    string   `json:"$ref"`
+	Type   string   `json:"type"`
+	Format string   `json:"format"`
+	Enum   []string `json:"enum"`
+	Items  *parameterSchema
+}
+
+func parameterOf(t *testing.T, p openapitest.Parameter) (s parameterSchema) {
+	t.Helper()
+	text, err := json.Marshal(p.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// kindOf is what a parameter takes: the type, "date-time" or "enum".
+func kindOf(t *testing.T, p openapitest.Parameter) string {
+	switch s := parameterOf(t, p); {
+	case s.Ref != "":
+		return "enum"
+	case s.Format == "date-time":
+		return s.Format
+	default:
+		return s.Type
+	}
+}
+
+// firstOf is a value of a parameter that takes those of an enum, or a list.
+func firstOf(t *testing.T, p openapitest.Parameter) string {
+	t.Helper()
+	s := parameterOf(t, p)
+	if s.Items != nil {
+		s = *s.Items
+	}
+	if s.Ref == "" {
+		return "1"
+	}
+	var read struct {
+		Components struct {
+			Schemas map[string]parameterSchema `json:"schemas"`
+		} `json:"components"`
+	}
+	if err := json.Unmarshal(restv1.Document, &read); err != nil {
+		t.Fatal(err)
+	}
+	enum := read.Components.Schemas[strings.TrimPrefix(s.Ref, "#/components/schemas/")].Enum
+	return enum[len(enum)-1]
 }
 
 // requestOf is the name of the message that is an operation's body.
