@@ -11,7 +11,7 @@ export function input(attrs: Attrs): HTMLInputElement {
 }
 
 // select has options, each its value or value and text.
-export function select(options: (string | [value: string, text: string])[], value: string): HTMLSelectElement {
+export function select(value: string, options: (string | [value: string, text: string])[]): HTMLSelectElement {
   return h("select", { value }, ...options.map((o) => (typeof o === "string" ? h("option", null, o) : h("option", { value: o[0] }, o[1]))));
 }
 

@@ -1,9 +1,9 @@
 // What a dry run answered, in words.
 
 import { h, type Child } from "../dom";
-import { statusBadge } from "../format";
-import type { AffectedService, Override, Status } from "../types";
-import { count, grouped, printable } from "../words/text";
+import { number, plural, statusBadge } from "../format";
+import type { AffectedService, Override } from "../types";
+import { printable } from "../words/text";
 import { authorship } from "../words/why";
 import type { Answer } from "./flow";
 import { p } from "./fields";
@@ -20,17 +20,12 @@ export interface OfPattern extends Answer {
 }
 
 export function affected(a: OfPattern): Child[] {
-  const list = (a.affected ?? []).slice(0, most);
-  const total = a.affected_total ?? 0;
+  const list = (a.affected ?? []).slice(0, most), total = a.affected_total ?? 0;
   return [
-    p(h("b", null, `${grouped(total)} of ${count(a.matched_count, "service")} would change.`)),
-    h("ul", null, ...list.map((s) => h("li", null, turns(s.service, s.before, s.after)))),
-    total > list.length && p(`and ${grouped(total - list.length)} more`),
+    p(h("b", null, `${number(total)} of ${plural(a.matched_count, "service")} would change.`)),
+    h("ul", null, ...list.map((s) => h("li", null, printable(s.service) + " ", statusBadge(s.before), " → ", statusBadge(s.after)))),
+    total > list.length && p(`and ${number(total - list.length)} more`),
   ];
-}
-
-export function turns(service: string, before: Status, after: Status): HTMLElement {
-  return h("span", null, printable(service) + " ", statusBadge(before), " → ", statusBadge(after));
 }
 
 // standing names an override that there is, who set it, and why.
@@ -46,5 +41,5 @@ export function warning(...children: Child[]): HTMLElement {
 export function scope(pattern: string): string {
   if (pattern === "**") return "every service, over all other overrides";
   if (pattern === "*") return "every service";
-  return /[/.]\*$/.test(pattern) ? "all services whose names begin with " + printable(pattern.slice(0, -1)) : "the service " + printable(pattern);
+  return /[/.]\*$/.test(pattern) ? "all services that begin with " + printable(pattern.slice(0, -1)) : printable(pattern);
 }

@@ -6,18 +6,19 @@ import type { Actor } from "../types";
 import { actor, printable } from "../words/text";
 import { remaining } from "../words/time";
 
-export type Fact = [term: string, value: Child, tone?: string];
-
-// facts is a list of terms and what is known of each. What is undefined is not known.
-export function facts(...list: Fact[]): HTMLElement {
-  return h("dl", null, ...list.flatMap(([term, value, tone]) => [h("dt", null, term), h("dd", { class: tone || null }, value === undefined ? "unknown" : value)]));
+// facts is a list of terms, each followed by what is known. What is undefined is not known; ▲ marks what is wrong.
+export function facts(...list: Child[]): HTMLElement {
+  return h("dl", null, ...list.map((c, i) => i % 2
+    ? h("dd", { class: String(c).startsWith("▲") && "error" }, c ?? "unknown")
+    : h("dt", null, c)));
 }
 
 // table has its rows stacked where there is no room: then each cell says its own head.
-export function table(label: string, heads: string[], rows: Child[][], test?: string): HTMLElement {
-  return h("table", { class: "stack", "aria-label": label },
-    h("thead", null, h("tr", null, ...heads.map((t) => h("th", { scope: "col" }, t)))),
-    h("tbody", null, ...rows.map((cells) => h("tr", { "data-test": test }, ...cells.map((c, i) => h("td", { "data-head": heads[i] }, c))))));
+export function table(heads: string, rows: Child[][], test?: string): HTMLElement {
+  const head = heads.split("|");
+  return h("table", null,
+    h("thead", null, h("tr", null, ...head.map((t) => h(t ? "th" : "td", null, t)))),
+    h("tbody", null, ...rows.map((cells) => h("tr", { "data-test": test }, ...cells.map((c, i) => h("td", { "data-head": head[i] || null }, c))))));
 }
 
 // command is a command line to copy.
@@ -31,19 +32,20 @@ export function spoken(text: string): Child[] {
   return printable(text).split(/"(rollcall [^"]*)"/).map((part, i) => (i % 2 ? command(part) : part));
 }
 
-// button has a key that says when it does something else than before.
-export function button(label: string, about: string, key: unknown, act: () => void): HTMLElement {
-  return h("button", { type: "button", "data-key": label + about + key, "aria-label": about && `${label} ${about}`, onClick: act }, label);
+// button does something to what it is about. A revision says when it does something else than before.
+export function button(label: string, about: string, revision: unknown, act: () => void): HTMLElement {
+  return h("button", { type: "button", "data-key": label + about + revision, "aria-label": about && `${label} ${about}`, onClick: act }, label);
 }
 
 export function section(title: string, ...children: Child[]): HTMLElement {
   return h("section", null, h("h2", null, title), ...children);
 }
 
-// ends is when a certificate or a token ends, marked if that is near.
-export function ends(at: string): HTMLElement {
+// ends is when something ends, marked if less than so many seconds are left.
+export function ends(at: string | undefined, warn: number): Child {
+  if (!at) return "never";
   const left = (Date.parse(at) - Date.now()) / 1000;
-  return h("span", { class: left < 604_800 && "error" }, left < 604_800 && "▲ ", time(at), left < 0 ? ", it has ended" : `, in ${remaining(left)}`);
+  return h("span", { class: left < warn && "error" }, left < warn && "▲ ", time(at), left < 0 ? ", it has ended" : `, in ${remaining(left)}`);
 }
 
 // by is who made a record, and why.
