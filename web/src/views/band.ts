@@ -1,13 +1,12 @@
-import { h, replace, svg, text } from "../dom";
-import { local, twoUnits } from "../words/time";
+import { h, replace, svg } from "../dom";
+import { local } from "../words/time";
 import type { Period } from "./periods";
-
-// The status of a service over time, and beneath it a slider that picks a point in that time.
 
 const width = 1000, height = 32;
 // Beside its colour, a status has a height of its own: the worse, the higher.
 const tall = { SERVING: 14, UNKNOWN: 22, NOT_SERVING: 32, SERVICE_UNKNOWN: 3 };
 
+/** The status of a service over time, and beneath it a slider that picks a point in that time. */
 export interface Band {
   el: HTMLElement;
   /** Shows these periods up to now, and where in the past the page is, in milliseconds. */
@@ -16,56 +15,42 @@ export interface Band {
 
 /** pick is called with a time, in milliseconds; with undefined for now. */
 export function band(pick: (at?: number) => void): Band {
-  let changes: number[] = [], say = (_t: number) => "";
-  const picture = svg("svg", { class: "band", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img" });
+  let shown: Period[] = [];
   const slider = h("input", { type: "range", step: "any", "aria-label": "As of", "data-test": "as-of" });
-  const from = h("span");
-  const step = (words: string, to: number) => h("button", { type: "button", onClick: () => jump(to) }, words);
-  const moved = () => {
-    const t = +slider.value;
-    slider.setAttribute("aria-valuetext", say(t));
-    pick(t < +slider.max ? t : undefined);
+  // The events say the same in words.
+  const picture = svg("svg", { class: "band", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  const say = () => {
+    const t = +slider.value, p = shown.filter((p) => p.start <= t).pop();
+    slider.setAttribute("aria-valuetext", t < +slider.max ? `${local(t)} ${p?.status ?? ""}` : "now");
+    return t < +slider.max ? t : undefined;
   };
-  // Between two changes nothing is to be seen, so the arrow keys go from change to change.
-  const jump = (to: number) => {
-    const t = +slider.value;
-    slider.value = String(to > 0 ? (changes.find((c) => c > t) ?? slider.max) : (changes.filter((c) => c < t).pop() ?? slider.min));
+  const moved = () => pick(say());
+  // Between two changes nothing is to be seen, so the arrow keys and the buttons go from change to change.
+  const jump = (later: boolean) => {
+    const t = +slider.value, starts = shown.map((p) => p.start);
+    slider.value = String(later ? (starts.find((s) => s > t) ?? slider.max) : (starts.filter((s) => s < t).pop() ?? slider.min));
     moved();
   };
   slider.oninput = moved;
   slider.onkeydown = (e) => {
-    const to = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[e.key];
-    if (!to) return;
+    if (!e.key.startsWith("Arrow")) return;
     e.preventDefault();
-    jump(to);
+    jump(/R|U/.test(e.key));
   };
+  const button = (words: string, later: boolean) => h("button", { type: "button", onClick: () => jump(later) }, words);
   return {
-    el: h("div", null, picture, slider, h("p", { class: "ends" }, from, step("‹ Earlier change", -1), step("Later change ›", 1), h("span", null, "now"))),
+    el: h("div", null, picture, slider, h("p", { class: "ends" }, button("‹ Earlier change", false), button("Later change ›", true))),
     show(periods, at) {
-      const now = Date.now();
-      changes = periods.map((p) => p.start);
-      const oldest = changes[0] ?? now - 1000;
+      shown = periods;
+      const now = Date.now(), oldest = periods[0]?.start ?? now - 1000;
       const start = oldest - (now - oldest) / 50; // a little of what was before
-      say = (t) => (t < +slider.max ? `${local(t)}: ${name(periods.filter((p) => p.start <= t).pop())}` : "now");
       const x = (t: number) => Math.max(0, ((t - start) / (now - start)) * width);
-      const words = (p: Period) => `${name(p)} from ${local(p.start)}, for ${twoUnits(Math.max(0, p.end - p.start) / 1000)}`;
-      replace(
-        picture,
-        ...periods.map((p) => {
-          const bar = (y: number, height: number, kind: string) => svg("rect", { x: x(p.start), width: Math.max(1.5, x(p.end) - x(p.start)), y, height, class: kind });
-          const high = tall[p.status] ?? 22;
-          return svg("g", null, svg("title", null, words(p)), bar(height - high, high, "s-" + p.status.toLowerCase()), p.covered && bar(0, 3, "covered"));
-        }),
-        at && svg("rect", { class: "mark", x: x(at) - 1.5, width: 3, height }),
-      );
-      picture.setAttribute("aria-label", `Status over time, newest first: ${periods.slice(-8).reverse().map(words).join("; ")}`);
-      text(from, local(start).slice(0, 19));
+      const bar = (from: number, to: number, height: number, kind: string) => svg("rect", { x: x(from), width: Math.max(2, x(to) - x(from)), y: 32 - height, height, class: kind });
+      replace(picture, ...periods.flatMap((p) => [bar(p.start, p.end, tall[p.status], "s-" + p.status.toLowerCase()), p.covered && bar(p.start, p.end, 3, "covered")]), at && bar(at, at, height, "covered"));
       slider.min = String(start);
       slider.max = String(now);
       slider.value = String(at ?? now);
-      slider.setAttribute("aria-valuetext", say(+slider.value));
+      say();
     },
   };
 }
-
-const name = (p?: Period) => (!p ? "not known" : (p.status === "SERVICE_UNKNOWN" ? "does not exist" : p.status) + (p.covered ? " by an override" : ""));

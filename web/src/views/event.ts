@@ -1,49 +1,46 @@
 import { h } from "../dom";
-import { plural, statusBadge } from "../format";
-import type { Actor, Event } from "../types";
+import { statusBadge } from "../format";
+import type { Actor, Event, Status } from "../types";
 import { eventsURL, serviceURL } from "../view";
 import { eventReason, subject, transition } from "../words/change";
 import { actor, printable, sentence, who } from "../words/text";
 import { local } from "../words/time";
 
-const many = 200; // events of one write that are told one by one
+const many = 100; // events of one write that are told one by one
 
 /** All that there is to know of an atomic write, newest event first. */
 export function details(write: Event[]): HTMLElement[] {
-  const events = write.slice(-many).reverse(); // as they were made
-  const first = events[0]!, now = Date.now();
-  const title = write.length === 1 ? `Revision ${first.revision}` : `${plural(write.length, "change")} in one write, up to revision ${first.commit_revision}`;
+  const n = write.length, last = write[0]!.commit_revision;
   return [
-    h("h2", null, title),
-    write.length > 1 && h("p", null, "All of it took effect at once: nobody ever saw a part."),
-    ...events.map((e) => one(e, now, write.length > 1)),
-    write.length > many && h("p", null, `The other ${plural(write.length - many, "change")} of it: "rollcall events --to ${first.commit_revision}".`),
-  ].filter((x) => x !== false);
+    h("h2", null, n > 1 ? `${n} changes in one write, up to revision ${last}` : `Revision ${write[0]!.revision}`),
+    h("p", null, n > many ? `The first ${many}; "rollcall events --to ${last}" shows all.` : n > 1 ? "All took effect at once: nobody saw some of them." : ""),
+    ...write.slice(-many).reverse().flatMap(one),
+  ];
 }
 
-function one(e: Event, now: number, folded: boolean): HTMLElement {
-  const about = subject(e);
-  const line = h("p", null, sentence(`${who(e.actor)} at ${local(e.time!)}: ${about ? `${printable(about)} ` : ""}${transition(now, e)}`, eventReason(e)));
-  const links = h("p", null, e.service && h("a", { href: serviceURL(e.service) }, "Service"), e.service && " · ", e.service && h("a", { href: serviceURL(e.service, e.commit_revision) }, "as it was then"), e.service && e.actor?.name ? " · " : "", e.actor?.name && h("a", { href: eventsURL({ actor: e.actor.name }) }, `all by ${actor({ ...e.actor, on_behalf_of: "" })}`));
-  const fields = h("dl", { class: "fields" }, ...list(e as unknown as Record<string, unknown>));
-  if (folded) return h("details", null, h("summary", null, ...line.childNodes), links, fields);
-  return h("div", null, line, links, fields);
+function one(e: Event): HTMLElement[] {
+  const link = (href: string, words: string) => h("a", { href }, words);
+  const { service, commit_revision, actor: a } = e;
+  return [
+    h("p", null, sentence(`${who(a)} at ${local(e.time!)}: ${printable(subject(e))} ${transition(Date.now(), e)}`, eventReason(e))),
+    h("p", { class: "links" }, service && link(serviceURL(service), "Service"), service && link(serviceURL(service, commit_revision), "As it was then"), a?.name && link(eventsURL({ actor: a.name }), `All by ${printable(a.name)}`)),
+    h("dl", { class: "fields" }, ...list(e, "")),
+  ];
 }
 
-function list(o: Record<string, unknown>, prefix = ""): HTMLElement[] {
+// list has all fields that say something, with their names in words.
+function list(o: object, before: string): HTMLElement[] {
   return Object.entries(o).flatMap(([key, v]) => {
-    const words = prefix + key.replaceAll("_", " ");
-    if (v === "" || v === null || (Array.isArray(v) && v.length === 0)) return [];
-    if (key === "actor") return pair(words, actorWords(v as Actor));
-    if (/status$/.test(key)) return pair(words, statusBadge(v as never));
-    if (Array.isArray(v)) return v.flatMap((one) => (typeof one === "object" ? list(one, `${words}: `) : pair(words, printable(String(one)))));
-    if (typeof v === "object") return list(v as Record<string, unknown>, `${words}: `);
-    return pair(words, typeof v === "boolean" ? (v ? "yes" : "no") : printable(String(v)));
+    const words = before + key.replaceAll("_", " ");
+    const pair = (value: string | Node) => [h("dt", null, words), h("dd", null, value)];
+    if (v === "" || v?.length === 0) return [];
+    if (key === "actor") {
+      const { verified, peer } = v as Actor;
+      return pair(`${actor(v as Actor) || "–"}, ${verified ? "proved" : "not proved"}${peer && `, from ${peer}`}`);
+    }
+    if (key.endsWith("status")) return pair(statusBadge(v as Status));
+    if (typeof v === "object" && !(v instanceof Array && typeof v[0] === "string")) return list(v, words + ": ");
+    return pair(v === true ? "yes" : v === false ? "no" : printable(String(v)));
   });
 }
 
-const pair = (words: string, value: string | Node) => [h("dt", null, words), h("dd", null, value)];
-
-function actorWords(a: Actor): string {
-  return `${actor(a) || "–"}, ${a.verified ? "who proved it" : "as the caller said, not proved"}${a.peer ? `, from ${a.peer}` : ""}`;
-}

@@ -1,6 +1,6 @@
 import { get, type Query } from "../api";
 import { announce, h, replace, text } from "../dom";
-import { number, plural, time } from "../format";
+import { plural, time } from "../format";
 import { rows } from "../rows";
 import { watch } from "../stream";
 import type { Event, EventsMessage, ListEvents } from "../types";
@@ -22,12 +22,12 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   let part: Event[] = []; // of an atomic write that is not complete
   let next: Query | null = null; // asks for the events before those that are there
   let oldest = 0, paused = false, busy = false, flush = 0;
-  let shown = +(params.get("event") ?? 0); // revision of the event in the details
+  let shown = 0; // revision of the event in the details
   let run = new AbortController();
   let stream: { close(): void } | undefined;
 
   const narrow = innerWidth < 720;
-  const open = (i: number) => !!shown && writes[i]!.some((e) => e.revision === shown);
+  const open = (i: number) => writes[i]!.some((e) => e.revision === shown);
   const list = rows({
     label: "Events, newest first",
     height: narrow ? 96 : 34,
@@ -38,25 +38,32 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     open: (i) => void tell(open(i) ? 0 : writes[i]![0]!.revision),
     test: "events-row",
   });
-  const pause = h("button", { type: "button", onClick: () => hold(!paused) }, "Pause");
-  const news = h("button", { type: "button", class: "news", "data-test": "events-new", onClick: release });
+  const button = (words: string, onClick: () => void, test?: string) => h("button", { type: "button", onClick, "data-test": test }, words);
+  const pause = button("Pause", () => {
+    paused = !paused;
+    come();
+  });
+  const news = button("", () => {
+    paused = false;
+    void tell(0);
+    list.el.scrollTop = 0;
+    pause.focus();
+    come();
+  }, "events-new");
   const state = h("span", { class: "muted" });
   const problem = h("p", { class: "error", role: "alert" });
-  const more = h("button", { type: "button", onClick: () => void older() }, "Older events");
+  const more = button("Older events", () => void older());
   const begin = h("p", { class: "muted" });
-  const aside = h("section", { class: "details", "aria-label": "Details", hidden: true });
+  const aside = h("section", { class: "panel", "aria-label": "Details", hidden: true });
   const form = filterForm(filter, () => {
-    ctx.setParams({ ...filter });
+    ctx.setParams(filter);
     void load();
   });
   replace(root, h("h1", null, "Events"), form, h("p", { class: "toolbar" }, pause, news, state), problem, h("div", { class: narrow ? "events narrow" : "events" }, h("div", null, list.el, more, begin), aside));
   list.el.onscroll = () => {
-    if (list.el.scrollTop > 0 && list.el.scrollHeight - list.el.scrollTop - list.el.clientHeight < 400) void older();
+    if (list.el.scrollHeight - list.el.scrollTop - list.el.clientHeight < 400) void older();
   };
-  aside.onkeydown = (e) => {
-    if (e.key === "Escape") void tell(0);
-  };
-  void load().then(() => (shown ? tell(shown) : undefined));
+  void load().then(() => tell(Number(params.get("event"))));
   return () => {
     run.abort();
     stream?.close();
@@ -65,14 +72,15 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   };
 
   function cells(write: Event[]): HTMLElement[] {
-    const e = write[write.length - 1]!; // its first one has what belongs to all of it
+    const n = write.length, e = write[n - 1]!; // its first one has what belongs to all of it
     const changes = new Set(write.map((e) => transition(Date.now(), e)));
+    const cell = (...children: (Node | string | false)[]) => h("span", null, ...children);
     return [
-      h("span", null, time(e.time)),
-      h("span", null, e.service ? h("a", { href: serviceURL(e.service), tabindex: "-1" }, printable(e.service)) : printable(subject(e)) || "–", write.length > 1 && ` and ${number(write.length - 1)} more`),
-      h("b", { class: `s-${(e.effective_status ?? e.status)?.toLowerCase()}` }, changes.size > 1 ? `${plural(write.length, "change")} in one write` : [...changes][0]),
-      h("span", null, actor(e.actor) || "–"),
-      h("span", { class: "muted" }, eventReason(e)),
+      cell(time(e.time)),
+      cell(e.service ? h("a", { href: serviceURL(e.service), tabindex: "-1" }, printable(e.service)) : printable(subject(e)), n > 1 && ` and ${n - 1} more`),
+      h("b", { class: "s-" + (e.effective_status ?? e.status ?? "").toLowerCase() }, changes.size > 1 ? `${n} changes in one write` : [...changes][0]),
+      cell(actor(e.actor)),
+      cell(eventReason(e)),
     ];
   }
 
@@ -90,14 +98,10 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     });
   }
 
-  async function guarded(f: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  async function guarded(f: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
     const { signal } = run;
-    try {
-      await f(signal);
-    } catch (e) {
-      if (!signal.aborted) text(problem, (e as Error).message);
-    }
-    if (!signal.aborted) draw();
+    await f(signal).catch((e) => !signal.aborted && text(problem, e.message));
+    draw();
   }
 
   async function take(query: Query, signal: AbortSignal): Promise<ListEvents> {
@@ -112,91 +116,74 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   async function older(): Promise<void> {
     if (busy || !next || events.length >= most) return;
     busy = true;
-    await guarded(async (signal) => void (await take(next!, signal)));
+    await guarded((signal) => take(next!, signal));
     busy = false;
   }
 
-  function follow(from: number): void {
+  function follow(from_revision: number): void {
     let opened = 0;
-    const prefix = filter.service || filter.prefix;
-    stream = watch("events:watch", { from_revision: from, prefixes: prefix ? [prefix] : [] }, {
+    stream = watch("events:watch", { from_revision, prefixes: [filter.service || filter.prefix].filter(Boolean) }, {
       // If it could not go on where it was, events may be missing.
       open: (o) => void (opened++ && !o.resumed && load()),
-      message(kind, data: EventsMessage) {
-        if (kind !== "events") return;
+      message(_, data: EventsMessage) {
         part = [...part, ...data.events.filter((e) => matches(filter, e))];
         if (data.more || !part.length) return;
         waiting = [...part.reverse(), ...waiting].slice(0, live);
         part = [];
         flush ||= setTimeout(come, 250); // what comes together is drawn together
       },
-      error: (e) => void (/COMPACTED|CLUSTER_CHANGED/.test(e.reason) ? load() : guarded(() => Promise.reject(e))),
+      error: (e) => void (/^C/.test(e.reason) ? load() : guarded(() => Promise.reject(e))), // COMPACTED, CLUSTER_CHANGED
     });
   }
 
   // What comes waits while somebody is at a place in the list.
   function come(): void {
     flush = 0;
-    if (!paused && !shown && list.el.scrollTop === 0 && !list.el.contains(document.activeElement)) return insert();
-    if (news.hidden) announce("There are new events.");
+    if (paused || shown || list.el.scrollTop || list.el.contains(document.activeElement)) {
+      if (news.hidden && waiting.length) announce("There are new events.");
+    } else if (waiting.length) {
+      // If so many wait that some were dropped, what was there does not follow them.
+      events = waiting.length < live ? [...waiting, ...events] : waiting;
+      waiting = [];
+      if (events.length >= live) {
+        events = events.slice(0, live);
+        next = { to_revision: events[live - 1]!.revision - 1 };
+      }
+    }
     draw();
-  }
-
-  function insert(): void {
-    // If so many wait that some were dropped, what was there does not follow them.
-    const all = waiting.length < live ? [...waiting, ...events] : waiting;
-    waiting = [];
-    if (all.length >= live) next = { to_revision: all[live - 1]!.revision - 1 };
-    events = all.slice(0, live);
-    draw();
-  }
-
-  function hold(on: boolean): void {
-    paused = on;
-    come();
-    draw();
-  }
-
-  function release(): void {
-    void tell(0);
-    list.el.scrollTop = 0;
-    insert();
-    hold(false);
-    pause.focus();
   }
 
   function draw(): void {
     writes = [];
-    let last: Event[] | undefined;
     for (const e of events) {
+      const last = writes[writes.length - 1];
       if (last?.[0]!.commit_revision === e.commit_revision) last.push(e);
-      else writes.push((last = [e]));
+      else writes.push([e]);
     }
     list.refresh();
     news.hidden = !waiting.length;
     text(news, plural(waiting.length, "new event"));
     pause.hidden = !!filter.to;
     pause.setAttribute("aria-pressed", String(paused));
-    text(state, plural(events.length, "event") + (paused ? ", paused" : ""));
+    text(state, plural(events.length, "event"));
     more.hidden = !next || events.length >= most;
-    text(begin, next ? (more.hidden ? `More than ${number(most)} are not shown: set "To" to see older ones.` : "") : oldest > 1 ? `Events before revision ${oldest} are not kept any more.` : events.length ? "" : "No event matches.");
+    text(begin, next ? (more.hidden ? 'Set "To" to see older ones.' : "") : oldest > 1 ? `Events before revision ${oldest} are not kept any more.` : events.length ? "" : "No event matches.");
   }
 
   // tell shows the details of the event of a revision, and of the others of its write; 0: none.
   async function tell(revision: number): Promise<void> {
+    const was = shown;
     shown = revision;
-    ctx.setParams({ event: revision ? String(revision) : null });
-    const there = writes.find((w) => w.some((e) => e.revision === revision));
+    ctx.setParams({ event: revision ? String(revision) : "" });
     aside.hidden = !revision;
     if (revision)
       await guarded(async (signal) => {
-        const write = there ?? (await get<ListEvents>("events", { from_revision: revision, to_revision: revision }, signal)).events;
-        if (!write.length) throw new Error(`there is no event of revision ${revision}, or you may not see it`);
-        replace(aside, h("button", { type: "button", class: "close", onClick: () => void tell(0) }, "Close"), ...details(write));
+        const write = writes.find((w) => w.some((e) => e.revision === revision)) ?? (await get<ListEvents>("events", { from_revision: revision, to_revision: revision }, signal)).events;
+        replace(aside, button("Close", () => void tell(0)), ...(write.length ? details(write) : [`There is no event of revision ${revision}, or you may not see it.`]));
         if (narrow) aside.scrollIntoView();
-        announce("The details are shown after the list.");
+        announce("The details are after the list.");
       });
-    else list.el.focus();
+    else if (was) list.el.focus();
     draw();
   }
 }

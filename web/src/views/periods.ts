@@ -8,29 +8,23 @@ export interface Period {
   covered: boolean; // an override decided
 }
 
-/** The record as of a revision: null, it did not exist; undefined, that is not kept. */
-export type RecordAt = (revision: number) => Promise<ServiceRecord | null | undefined>;
-
-/** Makes the periods of a service up to now, oldest first, of its events, newest first. */
-export async function periodsOf(events: Event[], now: number, recordAt: RecordAt): Promise<Period[]> {
-  const oldest = events[events.length - 1];
-  if (!oldest) return [];
-  // An event of an override does not say what the service shows from then on: another one may decide. Its record does.
-  const before = await recordAt(oldest.revision - 1);
-  const after = await Promise.all(events.map(async (e) => (e.service ? undefined : recordAt(e.commit_revision))));
+/** Makes the periods of a service up to now, oldest first, of its events, newest first. recordAt returns null where there was none. */
+export async function periodsOf(events: Event[], recordAt: (revision: number) => Promise<ServiceRecord | null>): Promise<Period[]> {
   const periods: Period[] = [];
-  const add = (start: number, status: Status = "SERVICE_UNKNOWN", covered = false) => {
-    const last = periods[periods.length - 1];
+  const add = (time: string | undefined, status: Status = "SERVICE_UNKNOWN", covered = false) => {
+    const last = periods[periods.length - 1], start = Date.parse(time!);
     if (last?.status === status && last.covered === covered) return;
     if (last) last.end = start;
-    periods.push({ start, end: now, status, covered });
+    periods.push({ start, end: Date.now(), status, covered });
   };
-  if (before) add(Date.parse(before.status_time!), before.status, !!before.override);
+  const oldest = events[events.length - 1];
+  // An event of an override does not say what the service shows from then on: another one may decide. Its record does.
+  const [before, ...after] = await Promise.all([oldest ? recordAt(oldest.revision - 1) : null, ...events.map((e) => (e.service ? null : recordAt(e.commit_revision)))]);
+  if (before) add(before.status_time, before.status, !!before.override);
   for (let i = events.length; i--; ) {
     const e = events[i]!, rec = after[i];
-    const start = Date.parse(e.time!);
-    if (e.service) add(start, e.effective_status, e.effective_status !== e.status);
-    else if (rec || periods.length) add(start, rec?.status, !!rec?.override);
+    if (e.service) add(e.time, e.effective_status, e.effective_status !== e.status);
+    else if (rec || periods.length) add(e.time, rec?.status, !!rec?.override);
   }
   return periods;
 }
