@@ -4,6 +4,7 @@ import { announce, h, replace, type Child } from "../dom";
 import { ApiError, requestID, send } from "../api";
 import { whoami } from "../me";
 import type { BrokenRule } from "../types";
+import { broken } from "../words/rule";
 import { printable } from "../words/text";
 import { advice, message } from "./advice";
 import { field, input, p, tick } from "./fields";
@@ -22,7 +23,7 @@ export interface Intent<A> {
   // look finds out what there is now, before each check: a change is made only over what the check showed.
   look?(): Promise<void>;
   request(): [method: "PUT" | "POST" | "DELETE", path: string, fields?: object];
-  preview?(a: A): Child[] | Promise<Child[]>; // what a dry run answered
+  preview?(a: A): Child[]; // what a dry run answered
   plain?: boolean; // there is no dry run, no reason and no request id
   verb: string; // of the button that does it
   done?(a: A): string;
@@ -80,25 +81,24 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
     named = actor.value.trim();
     const common = { reason: reason.value.trim(), actor: named || undefined };
     const dry = { ...common, validate_only: true };
-    let broken: BrokenRule[] | undefined, answer: A;
+    let rulesBroken: BrokenRule[] | undefined, answer: A;
     await i.look?.();
     try {
       answer = await call(dry);
     } catch (e) {
       if (!(e instanceof ApiError) || e.reason !== "RULE_BROKEN") throw e;
-      broken = e.details.broken_rules as BrokenRule[];
-      rules = e.details.more_broken_rules ? ["*"] : broken.map((r) => r.rule);
-      show(result, list(broken, "would "));
+      rulesBroken = e.details.broken_rules as BrokenRule[];
+      rules = e.details.more_broken_rules ? ["*"] : rulesBroken.map((r) => r.rule);
+      show(result, list(rulesBroken, "would "));
       answer = await call({ ...dry, break_glass: rules }); // what would change if they may be broken
       breaks = h("input", { type: "checkbox" });
       why = input({ maxlength: 400 });
     }
-    broken = answer.broken_rules ?? broken;
+    rulesBroken = answer.broken_rules ?? rulesBroken;
     const idle = answer.changed === false;
-    show(result, ...(idle ? [p("It is so already: nothing would change.")] : (await i.preview?.(answer)) ?? [p("Nothing stands against it.")]),
-      broken && list(broken, "would "), breaks && tick(breaks, "Break the rules all the same"), breaks && field("Why they may be broken", why));
+    show(result, ...(idle ? [p("It is so already: nothing would change.")] : i.preview?.(answer) ?? [p("Nothing stands against it.")]),
+      list(rulesBroken, "would "), breaks && tick(breaks, "Break the rules all the same"), breaks && field("Why they may be broken", why));
     if (!idle) checked = common;
-    announce(result.innerText);
   }
 
   async function change() {
@@ -114,7 +114,7 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
       made = true;
       const text = i.done?.(a) ?? `${i.title}: done, revision ${a.revision}.`, end = close("Close");
       replace(form, h("h2", { id: "change" }, "Done"), h("p", { id: "about", "data-test": "dialog-done" }, text),
-        a.broken_rules?.length && list(a.broken_rules, ""), h("div", { class: "buttons" }, end));
+        list(a.broken_rules, ""), h("div", { class: "buttons" }, end));
       announce(text);
       end.focus();
     } catch (e) {
@@ -160,12 +160,8 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
     if (!result.contains(e.target as Node)) forget();
     refresh();
   });
-  // While an answer is awaited, the first Escape only says so.
-  dialog.addEventListener("cancel", (e) => {
-    if (!applying || !e.cancelable) return;
-    e.preventDefault();
-    show(error, "The answer is not there yet. If you close now, the history shows whether the change was made.");
-  });
+  // While an answer is awaited, the first Escape does nothing.
+  dialog.addEventListener("cancel", (e) => applying && e.preventDefault());
 
   const ask = (me: string) => {
     actor.required = !me;
@@ -184,7 +180,7 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
 }
 
 // list names rules. would: "would ", or "" if it is done.
-function list(broken: BrokenRule[], would: string): Child {
-  return broken.length > 0 && h("div", { class: "broken" }, p(`▲ ${would ? "It would break" : "It broke"}:`),
-    h("ul", null, ...broken.map((r) => h("li", { "data-test": "broken-rule" }, `${printable(r.rule)} (${printable(r.pattern)}): ${r.needed} needed, ${r.serving} of ${r.total} ${would}serve`))));
+function list(rules: BrokenRule[] | undefined, would: "would " | ""): Child {
+  return rules?.length && h("div", { class: "broken" }, `▲ It ${would ? "would break" : "broke"}:`,
+    h("ul", null, ...rules.map((r) => h("li", { "data-test": "broken-rule" }, broken([r], `${would}serve`)))));
 }

@@ -2,16 +2,12 @@
 
 import { h, type Child } from "../dom";
 import { get, name } from "../api";
-import type { ListServices, Override, Status } from "../types";
-import { plural } from "../format";
+import type { Override, Status } from "../types";
 import { printable } from "../words/text";
 import { authorship } from "../words/why";
 import { field, input, p, select, statuses } from "./fields";
 import { run } from "./flow";
 import { affected, scope, standing, warning, type OfPattern } from "./preview";
-
-// most is how many instances of a name are counted.
-const most = 100;
 
 function set(title: string, about: string, verb: string, pattern: () => string, status: () => string, ...fields: Child[]): Promise<boolean> {
   const n = input({ type: "number", min: 1, value: 1, required: true });
@@ -29,16 +25,11 @@ function set(title: string, about: string, verb: string, pattern: () => string, 
     request: () => ["POST", "overrides", {
       pattern: pattern(), status: status(), ...(unit.value ? { ttl_seconds: +n.value * +unit.value } : { forever: true }), if_revision: before?.revision ?? 0,
     }],
-    async preview(a) {
-      const at = pattern();
-      const instances = a.matched_count || at.endsWith("*") ? 0 : (await get<ListServices>("services", { prefix: at + "/", page_size: most })).services.length;
-      return [
-        p(`It covers ${scope(at)}.`),
-        before && warning("It takes the place of ", ...standing(before)),
-        ...affected(a),
-        instances > 0 && warning(`Nobody reports ${printable(at)} itself. ${printable(at)}/* covers its instances: ${instances < most ? "" : "at least "}${plural(instances, "service")}.`),
-      ];
-    },
+    preview: (a) => [
+      before && warning("It takes the place of ", ...standing(before)),
+      !a.matched_count && warning(`${printable(pattern())} covers no service now. For its instances, give ${printable(pattern())}/*`),
+      ...affected(a),
+    ],
     verb,
     done: (a) => `Override ${printable(pattern())} ${status()}${authorship(Date.now(), a.override!)}. Revision ${a.revision}.`,
   });

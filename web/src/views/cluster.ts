@@ -80,7 +80,7 @@ function page(l: Layers, change: Change): Child[] {
       "Feature level", c.level + (c.level_held && ": " + printable(c.level_held)),
       "Access", c.access_enforced ? "is enforced" : "is not enforced: everybody may do everything",
       "Lease guard", !l.leases ? undefined : guard?.engaged
-        ? `▲ ${number(guard.late)} of ${number(guard.live)} leases were late: it holds all. If their reporters are dead: rollcall lease release-guard` : "holds no lease",
+        ? `▲ holds all leases: ${number(guard.late)} of ${number(guard.live)} were late. If their reporters are dead: rollcall lease release-guard` : "holds none",
       `Watches of ${c.node}`, l.watches,
     ),
     !c.leader && c.cluster_id && alone(c),
@@ -90,7 +90,7 @@ function page(l: Layers, change: Change): Child[] {
     section("Members",
       h("div", { class: "cards" }, ...c.members.map(card)),
       l.may.cluster && c.members.length > 1 && p(button("Hand leadership over", "", "", change(() => transferDialog(standing().status!)))),
-      p("Other changes of members are commands: ", command("rollcall member add NAME --peer HOST:PORT"), " ", command("rollcall member replace NAME"), " ", command("rollcall member remove NAME"))),
+      p("Other changes of members are commands: ", ...["add NAME --peer HOST:PORT", "replace NAME", "remove NAME"].map((verb) => command("rollcall member " + verb)))),
     section("Rules", listed("Rule|Asks for|Now|Set by|", l.rules?.rules, (r) => [
       printable(r.name), asks(r), h("span", { class: r.serving < r.needed && "error" }, r.serving < r.needed && "▲ ", distance(r)), by(r),
       l.may.rules && h("span", null, button("Change", r.name, r.revision, change(() => ruleDialog(r))), button("Remove", r.name, r.revision, change(() => removeRuleDialog(r)))),
@@ -108,13 +108,13 @@ function alone(c: ClusterStatus): HTMLElement {
   const silent = voters.filter((m) => !m.start_time).map((m) => m.member.name);
   const age = c.members.find((m) => m.member.name === c.node)?.leader_age_seconds;
   return h("section", { class: "panel bad" }, h("h2", null, "▲ No leader: nothing can be changed"),
-    p(`Reads go on. ${c.node} last heard a leader ${age === undefined ? "before it was started" : remaining(age) + " ago"}, and shows what it knew then. No override and no lease ends meanwhile.`),
-    p(`${(voters.length >> 1) + 1} of ${voters.length} voters must run and reach each other.`, silent.length > 0 && ` No answer from ${silent.join(", ")}: start them again with their data directories, and all goes on by itself.`),
-    p("Only if too many are lost for good: stop the rest, choose a directory with ", command("rollcall recover --inspect DIRECTORY..."), " and make a new cluster of it with ", command("rollcall recover --data DIRECTORY"), " (docs/night.md)."));
+    p(`Reads go on. ${c.node} last heard a leader ${age === undefined ? "before it was started" : remaining(age) + " ago"}, and shows what it knew then. No override and no lease ends.`),
+    p(`${(voters.length >> 1) + 1} of ${voters.length} voters must run and reach each other. No answer from ${silent.join(", ") || "none"}: start those with their data directories, and all goes on.`),
+    p("Only if too many are lost for good (docs/night.md): stop the rest, choose a directory by ", command("rollcall recover --inspect DIRECTORY..."), " and make a new cluster of it by ", command("rollcall recover --data DIRECTORY")));
 }
 
 function card(m: MemberStatus): HTMLElement {
-  const { name, phase, voter, phase_detail, api_address, peer_address, directory_id } = m.member;
+  const { name, phase, voter, phase_detail, api_address, peer_address } = m.member;
   const s = m.storage, off = m.clock_offset_seconds, heard = m.leader_age_seconds, end = m.certificate_expires;
   return h("article", { class: "panel", "data-test": "cluster-node", "data-key": name },
     h("h3", null, name + " ", h("span", { class: "muted" }, m.role)),
@@ -134,7 +134,6 @@ function card(m: MemberStatus): HTMLElement {
         "Runs for", remaining((Date.now() - Date.parse(m.start_time)) / 1000),
         "Registry, log, snapshots", s && [s.registry_bytes, s.log_bytes, s.snapshot_bytes].map(bytes).join(", "),
         "Free", s?.free_bytes === undefined ? undefined : bytes(s.free_bytes),
-        "Directory", directory_id || undefined,
         ...(m.cannot_reach.length ? ["Cannot reach", "▲ " + m.cannot_reach.join(", ")] : []),
       ] : ["All else", undefined]),
     ));
