@@ -27,7 +27,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     const answer = got[path], title = path[0]!.toUpperCase() + path.slice(1);
     if (!answer || answer instanceof Error) return section(title, answer ? `Not shown: ${answer.message}.` : "…");
     const list = (answer[path] as T[]).filter((t) => name(t).includes(find.value.trim()));
-    return section(title, list.length ? table(heads, list.slice(0, most).map(row), path + "-row") : "None.",
+    return section(title, list.length ? table(heads, list.slice(0, most).map(row), `access-${path.slice(0, -1)}-row`) : "None.",
       list.length > most && p(`and ${number(list.length - most)} more: find them by name`));
   };
   const draw = () => replace(lists,
