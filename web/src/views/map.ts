@@ -188,17 +188,25 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     canvas.el.querySelector("canvas")!.setAttribute("aria-label", `Map of ${plural(model.shown, "service")} in ${plural(model.boxes.size, "group")}, ${number(model.bad.length)} not SERVING`);
   };
 
-  let ordered = performance.now();
+  // Groups change places when services come and go, else now and then, and not under a person's hand.
+  let later = 0, ordered = 0;
+  const reorder = (): boolean => {
+    clearTimeout(later);
+    later = 0;
+    if (canvas.busy()) return false;
+    ordered = performance.now();
+    return model.reorder();
+  };
+  const again = (): void => {
+    if (reorder()) draw(true);
+    else if (canvas.busy()) later = setTimeout(again, reorderEvery);
+  };
   const unsubscribe = services.subscribe((change) => {
-    const u = model.update(change);
-    const now = performance.now();
-    // Groups change places now and then, and not under a person's hand.
-    if (now - ordered > reorderEvery && !canvas.busy()) {
-      ordered = now;
-      if (model.reorder()) u.moved = true;
-    }
+    const u = model.update(change), wait = ordered + reorderEvery - performance.now();
+    if (u.moved || wait < 0) u.moved = reorder() || u.moved;
+    else later ||= setTimeout(again, wait);
     if (!u.moved) canvas.update(u);
-    draw(u.moved || canvas.el.hidden !== (model.shown === 0) || change.all);
+    draw(u.moved || canvas.el.hidden !== (model.shown === 0));
   });
   const unfollow = follow({
     error(e) {
@@ -221,6 +229,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
 
   return () => {
     clearTimeout(typing);
+    clearTimeout(later);
     document.removeEventListener("keydown", keys);
     unsubscribe();
     unfollow();
