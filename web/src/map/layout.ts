@@ -36,30 +36,35 @@ export function layout(order: Box[], width: number, height: number): Layout {
   return flow(order, width, size, true);
 }
 
+// flow puts boxes beside each other while they fit, and then makes them so wide that they fill their row.
 function flow(order: Box[], width: number, cell: number, keep: boolean): Layout {
   const boxes: Placed[] = [], rows: Row[] = [], of = new Map<Box, number>();
-  const most = Math.max(1, Math.floor(width / cell));
-  let x = 0, y = 0, tall = 0, n = 0, first = 0;
-  for (const box of order) {
-    const count = box.names.length;
-    const columns = Math.min(most, Math.max(Math.ceil(Math.sqrt(count * 2.5)), Math.floor(narrowest / cell)));
-    const w = Math.max(narrowest, Math.min(columns, most) * cell), h = heading + Math.ceil(count / columns) * cell;
-    if (x > 0 && x + w > width) {
-      if (keep) rows.push({ y, height: tall, first, last: n });
-      y += tall + between;
-      x = tall = 0;
-      first = n;
+  const least = Math.min(width, Math.max(narrowest, cell));
+  let cells = 0;
+  for (const b of order) cells += b.names.length;
+  const tall = Math.ceil(Math.sqrt(cells / order.length / 2.5)) || 1; // rows of cells that a box should have
+  const wide = (b: Box): number => Math.min(width, Math.max(least, Math.ceil(b.names.length / tall) * cell));
+  let y = 0;
+  for (let first = 0; first < order.length; ) {
+    let last = first, used = -between;
+    while (last < order.length && (last === first || used + between + wide(order[last]!) <= width)) used += between + wide(order[last++]!);
+    const stretch = last < order.length || used > width * 0.6 ? (width - between * (last - first - 1)) / (used - between * (last - first - 1)) : 1;
+    let x = 0, height = 0;
+    for (let at = first; at < last; at++) {
+      const box = order[at]!, w = wide(box) * stretch, count = box.names.length;
+      const columns = Math.max(1, Math.floor(w / cell)), h = heading + Math.ceil(count / columns) * cell;
+      height = Math.max(height, h);
+      if (keep) {
+        of.set(box, at);
+        boxes.push({ box, x: Math.round(x), y, width: Math.round(w), height: h, columns });
+      }
+      x += w + between;
     }
-    if (keep) {
-      of.set(box, n);
-      boxes.push({ box, x, y, width: w, height: h, columns });
-    }
-    n++;
-    x += w + between;
-    tall = Math.max(tall, h);
+    if (keep) rows.push({ y, height, first, last });
+    y += height + between;
+    first = last;
   }
-  if (keep && n > 0) rows.push({ y, height: tall, first, last: n });
-  return { cell, boxes, rows, height: y + tall, of };
+  return { cell, boxes, rows, height: Math.max(0, y - between), of };
 }
 
 // rowAt is the first row of boxes that ends below y.
