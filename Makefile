@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests dashboard clean
+.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests dashboard web-test web-axe web-perf clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -66,6 +66,16 @@ examples: ## runs every example against rollcall dev; the first time SQLite is c
 
 manifests: ## the manifests of deploy/kubernetes against Kubernetes' own types, and the rules between them
 	cd deploy/kubernetes && $(GO) test -count=1 ./...
+
+# WEB_ARGS are flags of web/browsertest, as "-rollcall bin/rollcall -pictures /tmp/pictures".
+web-test: ## the page of real nodes in Debian's Chromium: every view and dialog, pictures of them, faults and keyboard; axe-core where npm is there
+	cd web/browsertest && $(GO) test -count=1 -timeout 20m . -args $(WEB_ARGS)
+
+web-axe: ## every view and dialog, light and dark, before axe-core from npm
+	cd web/browsertest && $(GO) test -count=1 -timeout 20m -run 'TestAxe|TestScenes' . -args -axe $(WEB_ARGS)
+
+web-perf: ## the page with 100,000 services and 1,000 changes a second, after a night's changes, and what a hundred browsers cost: 20 minutes on a machine with nothing else to do
+	cd web/browsertest && $(GO) test -count=1 -v -timeout 1h -run TestPerformance . -args -performance $(WEB_ARGS)
 
 dashboard: ## the dashboard of deploy/grafana and the alert rules: each expression against what nodes export
 	cd deploy/grafana && $(GO) test -count=1 ./...
@@ -136,6 +146,7 @@ verify: $(TOOLS) ## fails where make proto, make tables, gofmt or go mod tidy wo
 	cd examples && $(GO) mod tidy -diff && $(GO) vet ./...
 	cd deploy/kubernetes && $(GO) mod tidy -diff && $(GO) vet ./...
 	cd deploy/grafana && $(GO) mod tidy -diff && $(GO) vet ./...
+	cd web/browsertest && $(GO) mod tidy -diff && $(GO) vet ./...
 	cd bench && $(GO) mod tidy -diff && $(GO) vet . ./report ./workload ./peers/health && $(GO) test ./report
 	$(BIN)/staticcheck ./...
 	$(BIN)/nametables -check $(NAMETABLES)

@@ -124,7 +124,7 @@ var rooms = map[string][]string{
 	"deploy/systemd":              {},
 	"deploy/package":              {},
 	"deploy/docker":               {},
-	"cmd/rollcall/cliflag":        {"api/rollcall/v1", "client", "node", "cmd/rollcall/format", "internal/duration"},
+	"cmd/rollcall/cliflag":        {"api/rollcall/apijson", "api/rollcall/v1", "client", "node", "cmd/rollcall/format", "internal/duration"},
 	"cmd/rollcall/devcluster":     {"cmd/rollcall/format"},
 	"cmd/rollcall/dial":           {"internal/connfailure"},
 	"cmd/rollcall/plain":          {"internal/connfailure"},

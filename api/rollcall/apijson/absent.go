@@ -3,40 +3,35 @@ package apijson
 import (
 	"slices"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// left says that a field is left out of the JSON, because it has no value there: its zero would look like one.
-// m is the value of the field of, or of none.
-func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
-	if m.Has(fd) {
-		return false
-	}
-	if fd.Kind() == protoreflect.EnumKind && !fd.IsList() && EnumName(fd.Enum().Values().ByNumber(0)) == "unspecified" {
-		return true
-	}
-	switch v := m.Interface().(type) {
+// left says that a field that is empty is left out of the JSON, because it has no value there: its zero would look
+// like one. m is the value of the field of, or of none.
+func left(m proto.Message, field protoreflect.Name, of protoreflect.FieldDescriptor) bool {
+	switch v := m.(type) {
 	case *rollcallv1.Event:
-		return !hasField(v.GetType(), fd.Name())
+		return !hasField(v.GetType(), field)
 	case *rollcallv1.Member:
-		return leftOfMember(fd.Name(), of)
+		return leftOfMember(field, of)
 	case *rollcallv1.Lease:
-		return leftOfLease(v, fd.Name(), of)
+		return leftOfLease(v, field, of)
 	case *rollcallv1.ListOverridesResponse, *rollcallv1.ListLeasesResponse, *rollcallv1.ListTokensResponse, *rollcallv1.ListGrantsResponse:
-		return fd.Name() == "next_page_token" // all pages are shown
+		return field == "next_page_token" // all pages are shown
 	case *rollcallv1.Token, *rollcallv1.AccessRole, *rollcallv1.IdentityGrants, *rollcallv1.Auth:
-		return leftOfAccess(m, fd.Name(), of)
+		return leftOfAccess(m, field, of)
 	case *rollcallv1.Report, *rollcallv1.Override, *rollcallv1.Rule:
-		return fd.Name() == "revision" // of a dry run: there is no such revision
+		return field == "revision" // of a dry run: there is no such revision
 	case *rollcallv1.SetServingStatusResponse, *rollcallv1.BatchSetServingStatusResponse, *rollcallv1.DeleteServiceResponse,
 		*rollcallv1.SetOverrideResponse, *rollcallv1.ClearOverrideResponse, *rollcallv1.SetRuleResponse, *rollcallv1.RemoveRuleResponse,
 		*rollcallv1.GrantLeaseResponse, *rollcallv1.RevokeLeaseResponse, *rollcallv1.ReleaseLeaseGuardResponse,
 		*rollcallv1.SetAuthResponse, *rollcallv1.CreateTokenResponse, *rollcallv1.RevokeTokenResponse,
 		*rollcallv1.PutRoleResponse, *rollcallv1.DeleteRoleResponse, *rollcallv1.PutGrantsResponse,
 		*rollcallv1.AddMemberResponse, *rollcallv1.RemoveMemberResponse, *rollcallv1.ReplaceMemberResponse, *rollcallv1.PromoteMemberResponse:
-		switch fd.Name() {
+		switch field {
 		case "revision", "broken_rules":
 			return true
 		case "affected", "affected_total": // only a dry run tells whom a change affects
@@ -53,9 +48,9 @@ func leftOfMember(field protoreflect.Name, of protoreflect.FieldDescriptor) bool
 
 // leftOfAccess is left for a token, a role, grants or the setting of the cluster. A role that is built in was made by
 // nobody, a dry run makes no revision, and an event tells of what it deleted only the name.
-func leftOfAccess(m protoreflect.Message, field protoreflect.Name, of protoreflect.FieldDescriptor) bool {
+func leftOfAccess(m proto.Message, field protoreflect.Name, of protoreflect.FieldDescriptor) bool {
 	changed := of != nil && of.Parent().Name() == "AccessChange"
-	switch v := m.Interface().(type) {
+	switch v := m.(type) {
 	case *rollcallv1.Auth:
 		return field == "revision" && (of == nil || of.Parent().Name() != "GetAuthResponse") // where it says that it was never set
 	case *rollcallv1.AccessRole:

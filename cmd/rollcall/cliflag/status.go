@@ -7,6 +7,7 @@ import (
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	"github.com/rollcallhq/rollcall/client"
 )
 
@@ -18,13 +19,8 @@ const statusForms = "serving (or up), not_serving (or down) or unknown"
 
 // ParseStatus reads a reportable status in any case, with "-" or "_". "up" is SERVING, "down" NOT_SERVING.
 func ParseStatus(s string) (client.Status, error) {
-	switch canonical(s) {
-	case "SERVING", "UP":
-		return healthpb.HealthCheckResponse_SERVING, nil
-	case "NOT_SERVING", "DOWN":
-		return healthpb.HealthCheckResponse_NOT_SERVING, nil
-	case "UNKNOWN":
-		return healthpb.HealthCheckResponse_UNKNOWN, nil
+	if status, ok := apijson.Status(s); ok && status != healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
+		return status, nil
 	}
 	return 0, fmt.Errorf("%q is no status; use %s", s, statusForms)
 }
@@ -41,12 +37,8 @@ func (s *AwaitedStatus) String() string { return strings.ToLower(client.Status(*
 func (s *AwaitedStatus) Type() string   { return "status" }
 
 func (s *AwaitedStatus) Set(v string) error {
-	if canonical(v) == "SERVICE_UNKNOWN" {
-		*s = AwaitedStatus(healthpb.HealthCheckResponse_SERVICE_UNKNOWN)
-		return nil
-	}
-	parsed, err := ParseStatus(v)
-	if err != nil {
+	parsed, ok := apijson.Status(v)
+	if !ok {
 		return fmt.Errorf("%q is no status; use serving (or up), not_serving (or down), unknown or service_unknown", v)
 	}
 	*s = AwaitedStatus(parsed)
