@@ -1,0 +1,45 @@
+package browsertest_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// metric is the value of a metric of a node: the sum of its samples.
+func (n *node) metric(t testing.TB, name string) float64 {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	r, err := http.NewRequest("GET", n.url("/metrics"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.admin != "" {
+		r.Header.Set("Authorization", "Bearer "+n.admin)
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var sum float64
+	found := false
+	for s := bufio.NewScanner(answer.Body); s.Scan(); {
+		key, value, ok := strings.Cut(s.Text(), " ")
+		if base, _, _ := strings.Cut(key, "{"); !ok || base != name {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", s.Text(), err)
+		}
+		sum, found = sum+v, true
+	}
+	if !found {
+		t.Fatalf("%s: no metric %s: %s", n.name, name, answer.Status)
+	}
+	return sum
+}
