@@ -124,7 +124,7 @@ func (n *Node) metricServices() (all []metrics.ServiceStatus, more bool) {
 	seen := map[string]bool{}
 	for _, prefix := range n.cfg.MetricServices {
 		for after := ""; ; {
-			page := n.fsm.ListServices(pattern.Beginnings(prefix), after, metrics.MaxServiceSeries, nil)
+			page := n.fsm.ListServices(pattern.Beginnings(prefix), after, metrics.MaxServiceSeries, nil, true)
 			for _, rec := range page.Records {
 				name := rec.GetService()
 				if seen[name] {
