@@ -238,13 +238,13 @@ func startSecure(t testing.TB, args ...string) *node {
 	return n
 }
 
+// enforce waits until the cluster, which is new, is at the level that knows of access.
 func (n *node) enforce() error {
-	conn, err := n.dial()
-	if err != nil {
-		return err
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if err := n.anonymous("viewer"); err == nil || time.Now().After(deadline) {
+			return err
+		}
 	}
-	_, err = rollcallv1.NewAccessClient(conn).SetAuth(n.call(), &rollcallv1.SetAuthRequest{Enforced: true, Anonymous: "viewer", Reason: "test"})
-	return err
 }
 
 func started(t testing.TB, count int, secure bool, args ...string) []*node {
