@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -59,6 +61,10 @@ func readStream(ctx context.Context, client *http.Client, url string, all func()
 		return err
 	}
 	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1000))
+		return fmt.Errorf("%s: %s: %s", url, answer.Status, text)
+	}
 	body := bufio.NewReader(answer.Body)
 	if answer.Header.Get("Content-Encoding") == "gzip" {
 		plain, err := gzip.NewReader(body)
