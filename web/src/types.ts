@@ -266,6 +266,20 @@ export interface ListServices {
   cluster_id: string;
 }
 
+export interface ListRules {
+  rules: Rule[];
+  revision: number;
+  cluster_id: string;
+}
+
+export interface ListLeases {
+  leases: Lease[];
+  next_page_token: string;
+  guard?: LeaseGuard; // left out: it was never engaged
+  revision: number;
+  cluster_id: string;
+}
+
 export interface ListEvents {
   events: Event[];
   next_page_token: string;
