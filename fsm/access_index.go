@@ -22,7 +22,8 @@ type accessIndex struct {
 	shared *sharedPermissions // what any goroutine uses in place of cache; nil but in a view
 	// generation is another one after each change of any record about access. It differs from node to node.
 	generation int64
-	changed    bool // since the newest view
+	since      int64 // the revision of the last change, or a later one
+	changed    bool  // since the newest view
 }
 
 // tokenEnd is when a token expires.
@@ -59,6 +60,7 @@ func (x *accessIndex) snapshot(before *accessIndex) accessIndex {
 // accessApplied is Kind.applied of the kinds about access.
 func accessApplied(s *state, _ string, _, _ Value) {
 	s.access.generation++
+	s.access.since = s.revision
 	s.access.changed = true
 	clear(s.access.cache)
 	s.access.cached = 0

@@ -19,7 +19,7 @@ const second = int64(time.Second)
 // services is what is held of all services: status, lease and reason.
 func (h *harness) services() string {
 	var b strings.Builder
-	page := h.ListServices(pattern.Everything, "", 1000, nil)
+	page := h.ListServices(pattern.Everything, "", 1000, nil, false)
 	for _, s := range page.Records {
 		fmt.Fprintf(&b, "%s=%v", s.Service, s.GetReport().GetStatus())
 		if id := s.GetReport().GetLeaseId(); id != "" {

@@ -81,14 +81,26 @@ func (r shownRegistry) Newest() follow.Cut { return r.view.Load() }
 
 func (v *view) Revision() int64 { return v.revision }
 
-func (v *view) Service(name string) *rollcallv1.ServiceRecord {
-	if r := v.get(name); r != nil {
-		return v.public(r)
+func (v *view) ServiceCount() int { return v.services.Len() }
+
+func (v *view) Service(name string, statusOnly bool) (rec *rollcallv1.ServiceRecord, reported int64) {
+	r := v.get(name)
+	if r == nil {
+		return nil, 0
 	}
-	return nil
+	return v.shownAs(statusOnly, r, new(shownLease)), r.revision
 }
 
-func (v *view) Ascend(from string, visit func(*rollcallv1.ServiceRecord) (more bool)) {
+func (v *view) Ascend(from string, statusOnly bool, visit func(*rollcallv1.ServiceRecord) (more bool)) {
 	var lease shownLease
-	v.services.Ascend(&record{name: from}, func(r *record) bool { return visit(v.publicWith(r, &lease)) })
+	v.services.Ascend(&record{name: from}, func(r *record) bool { return visit(v.shownAs(statusOnly, r, &lease)) })
+}
+
+// RightsSince is when the last change of who may do what was made, as far as this node knows: after a restart it may be
+// a later revision.
+func (v *view) RightsSince() int64 {
+	if auth := v.access.auth; !auth.GetEnforced() {
+		return auth.GetRevision()
+	}
+	return v.access.since
 }

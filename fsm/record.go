@@ -113,6 +113,15 @@ type shownLease struct {
 	lease *rollcallv1.Lease
 }
 
+// shownAs is publicWith, or only the status of r.
+func (v *view) shownAs(statusOnly bool, r *record, last *shownLease) *rollcallv1.ServiceRecord {
+	if statusOnly {
+		status, since := v.layers.Effective(r.name, r.status, r.statusTime)
+		return convert.StatusOnly(r.name, status, since)
+	}
+	return v.publicWith(r, last)
+}
+
 // publicWith is public for one of several services that share the messages of their leases.
 func (v *view) publicWith(r *record, last *shownLease) *rollcallv1.ServiceRecord {
 	by := r.origin.actor.Value()

@@ -71,11 +71,12 @@ const maxVisited = 100_000
 
 // ListServices returns at most limit (at least 1) services whose names are within some spans and come after the name
 // after, "" being before all; of the given statuses, or of all if none is given.
-func (f *FSM) ListServices(within pattern.Spans, after string, limit int, statuses []servingStatus) Page {
-	return f.view.Load().list(within, after, max(limit, 1), statuses, maxVisited)
+// statusOnly: of each it returns only the status.
+func (f *FSM) ListServices(within pattern.Spans, after string, limit int, statuses []servingStatus, statusOnly bool) Page {
+	return f.view.Load().list(within, after, max(limit, 1), statuses, statusOnly, maxVisited)
 }
 
-func (v *view) list(within pattern.Spans, after string, limit int, statuses []servingStatus, visits int) Page {
+func (v *view) list(within pattern.Spans, after string, limit int, statuses []servingStatus, statusOnly bool, visits int) Page {
 	page := Page{Revision: v.revision}
 	last := after
 	var lease shownLease
@@ -106,7 +107,7 @@ func (v *view) list(within pattern.Spans, after string, limit int, statuses []se
 				page.More = true
 				return false
 			}
-			page.Records = append(page.Records, v.publicWith(r, &lease))
+			page.Records = append(page.Records, v.shownAs(statusOnly, r, &lease))
 			last = r.name
 			return true
 		})

@@ -64,7 +64,7 @@ func TestListServicesPages(t *testing.T) {
 		var got []string
 		after := ""
 		for pages := 0; ; pages++ {
-			page := h.view.Load().list(within, after, limit, statuses, visits)
+			page := h.view.Load().list(within, after, limit, statuses, false, visits)
 			if page.Revision != h.Revision() || len(page.Records) > limit || pages > len(names)+1 {
 				rt.Fatalf("page %d is %+v", pages, page)
 			}
@@ -106,7 +106,7 @@ func TestListServicesEnds(t *testing.T) {
 		{"b/", "zz", 1, "[] false "},
 		{"bb", "", 1, "[] false "},
 	} {
-		page := h.ListServices(pattern.Beginnings(tc.prefix), tc.after, tc.limit, nil)
+		page := h.ListServices(pattern.Beginnings(tc.prefix), tc.after, tc.limit, nil, false)
 		var names []string
 		for _, r := range page.Records {
 			names = append(names, r.Service)
@@ -115,10 +115,10 @@ func TestListServicesEnds(t *testing.T) {
 			t.Errorf("ListServices(%q, %q, %d) is %s, want %s", tc.prefix, tc.after, tc.limit, got, tc.want)
 		}
 	}
-	if page := h.ListServices(pattern.Everything, "", 9, []servingStatus{isNotServing}); page.More || len(page.Records) != 0 {
+	if page := h.ListServices(pattern.Everything, "", 9, []servingStatus{isNotServing}, false); page.More || len(page.Records) != 0 {
 		t.Errorf("filtered: %+v", page)
 	}
-	if page := h.view.Load().list(pattern.Everything, "", 9, []servingStatus{isNotServing}, 2); !page.More || page.After != "b/1" {
+	if page := h.view.Load().list(pattern.Everything, "", 9, []servingStatus{isNotServing}, false, 2); !page.More || page.After != "b/1" {
 		t.Errorf("a scan that was cut short: %+v", page)
 	}
 }
@@ -162,7 +162,7 @@ func TestP4BatchIsOneCut(t *testing.T) {
 						return
 					}
 				}
-				page := h.ListServices(pattern.Everything, "", 100, nil)
+				page := h.ListServices(pattern.Everything, "", 100, nil, false)
 				for _, r := range page.Records {
 					if r.Status != page.Records[0].Status || r.Report.Revision > page.Revision || r.Report.Revision <= page.Revision-50 {
 						t.Errorf("half a write at revision %d: %v", page.Revision, r)

@@ -154,7 +154,7 @@ func TestOwnNames(t *testing.T) {
 	if all, more := h.ListStatuses(pattern.Everything, 9); len(all) != 0 || more {
 		t.Errorf("ListStatuses shows %v", all)
 	}
-	if page := h.ListServices(pattern.Everything, "", 9, nil); len(page.Records) != 0 {
+	if page := h.ListServices(pattern.Everything, "", 9, nil, false); len(page.Records) != 0 {
 		t.Errorf("ListServices shows %v", page.Records)
 	}
 	if h.ServiceCount() != 0 {

@@ -25,8 +25,8 @@ func byConnection(ctx context.Context) context.Context {
 	return ctx
 }
 
-func (r folded) ListServices(within pattern.Spans, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
-	page := r.FSM.ListServices(within, after, limit, statuses)
+func (r folded) ListServices(within pattern.Spans, after string, limit int, statuses []server.Status, statusOnly bool) ([]*rollcallv1.ServiceRecord, string, int64) {
+	page := r.FSM.ListServices(within, after, limit, statuses, statusOnly)
 	return page.Records, page.After, page.Revision
 }
 

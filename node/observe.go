@@ -13,6 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/web"
 )
 
 // reading is the node as metrics sees it.
@@ -124,7 +125,7 @@ func (n *Node) metricServices() (all []metrics.ServiceStatus, more bool) {
 	seen := map[string]bool{}
 	for _, prefix := range n.cfg.MetricServices {
 		for after := ""; ; {
-			page := n.fsm.ListServices(pattern.Beginnings(prefix), after, metrics.MaxServiceSeries, nil)
+			page := n.fsm.ListServices(pattern.Beginnings(prefix), after, metrics.MaxServiceSeries, nil, true)
 			for _, rec := range page.Records {
 				name := rec.GetService()
 				if seen[name] {
@@ -144,11 +145,18 @@ func (n *Node) metricServices() (all []metrics.ServiceStatus, more bool) {
 	return all, false
 }
 
-// httpHandler is the server's probes, /metrics and, if asked for, /debug/pprof/. Probes are for everybody.
+// httpHandler is the server's probes, /metrics and, if asked for, the page and /debug/pprof/. Probes and the page, which
+// holds nothing of the registry, are for everybody.
 func (n *Node) httpHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", n.server.HTTPHandler())
 	mux.Handle("GET /metrics", n.server.StatusOnly(n.metrics.Handler()))
+	if n.cfg.Web {
+		mux.Handle(web.Root, web.Handler())
+		mux.Handle("GET /{$}", http.RedirectHandler(web.Root, http.StatusTemporaryRedirect))
+	} else {
+		mux.Handle(web.Root, web.Off())
+	}
 	if n.cfg.Pprof {
 		// Not by importing it alone, which would add it to http.DefaultServeMux.
 		profiles := http.NewServeMux()

@@ -83,7 +83,7 @@ var keptKinds = []logv1.Kind{
 
 // recordsOf is what a node holds of all that outlives its cluster.
 func recordsOf(n *Node) (all []string) {
-	for _, s := range n.fsm.ListServices(pattern.Beginnings(""), "", 1000, nil).Records {
+	for _, s := range n.fsm.ListServices(pattern.Beginnings(""), "", 1000, nil, false).Records {
 		all = append(all, fmt.Sprint(s.GetService(), s.GetReport().GetRevision(), s.GetStatus()))
 	}
 	for _, kind := range keptKinds {

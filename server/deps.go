@@ -50,8 +50,8 @@ type Registry interface {
 	// ListServices returns, of one cut and by name, at most limit services whose names are within some spans,
 	// stand after the name after and have one of the statuses (none given: any). next is "" if
 	// nothing follows; otherwise it is the after of the next call, even when recs is short or
-	// empty because a scan is bounded.
-	ListServices(within pattern.Spans, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, revision int64)
+	// empty because a scan is bounded. statusOnly: the records have only what VIEW_STATUS shows.
+	ListServices(within pattern.Spans, after string, limit int, statuses []Status, statusOnly bool) (recs []*rollcallv1.ServiceRecord, next string, revision int64)
 	// Revision is that of the newest cut: GetService and ListServices show all up to it.
 	Revision() int64
 	// ShownRevision is at least the revision of whatever a Check or Watch of this node has shown;

@@ -85,11 +85,15 @@ func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, ho
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return f.FollowEvents(ctx, 1, how, func(events []*logv1.Event, revision int64) error {
-		m := &rollcallv1.WatchServicesResponse{Revision: revision, Synced: true}
+	return f.FollowEvents(ctx, how.Resume+1, how, func(events []*logv1.Event, revision int64) error {
+		m := &rollcallv1.WatchServicesResponse{Revision: revision, Synced: true, Resumed: how.Resume > 0 && len(events) == 0}
 		for _, e := range events {
 			if e.GetKind() == logv1.Kind_KIND_SERVICE && matches(e, prefixes) && (how.Keep == nil || how.Keep(e.GetKey())) {
-				m.Services = append(m.Services, recordOf(e))
+				r := recordOf(e)
+				if how.StatusOnly {
+					r.Report = nil
+				}
+				m.Services = append(m.Services, r)
 			}
 		}
 		return send(m)

@@ -175,7 +175,7 @@ func (f *fakeRegistry) GetService(name string) (*rollcallv1.ServiceRecord, int64
 	return f.record(name), f.revision
 }
 
-func (f *fakeRegistry) ListServices(within pattern.Spans, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, revision int64) {
+func (f *fakeRegistry) ListServices(within pattern.Spans, after string, limit int, statuses []Status, statusOnly bool) (recs []*rollcallv1.ServiceRecord, next string, revision int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(f.services)) {
@@ -188,7 +188,11 @@ func (f *fakeRegistry) ListServices(within pattern.Spans, after string, limit in
 		if len(recs) == limit {
 			return recs, recs[limit-1].GetService(), f.revision
 		}
-		recs = append(recs, f.record(name))
+		rec := f.record(name)
+		if statusOnly {
+			rec.Report = nil
+		}
+		recs = append(recs, rec)
 	}
 	return recs, "", f.revision
 }

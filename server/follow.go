@@ -38,7 +38,7 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 	vs.prefixes(req.GetPrefixes())
 	vs.revision("from_revision", req.GetFromRevision())
 	scope := &eventScope{prefixes: req.GetPrefixes()}
-	return s.follow(stream, vs, 0, scope, func(ctx context.Context, may *authz.Reader, out *flowcontrol.PageSender) error {
+	return s.follow(stream, vs, 0, 0, scope, func(ctx context.Context, may *authz.Reader, out *flowcontrol.PageSender) error {
 		var told int64
 		var at time.Time // zero: nothing is told yet
 		var begun bool   // the last message ended within an atomic write
@@ -77,13 +77,19 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
 	vs.names(req)
+	vs.view(req.GetView())
+	vs.revision("from_revision", req.GetFromRevision())
 	prefixes, names := req.GetPrefixes(), req.GetServices()
+	only, from := statusOnly(req), req.GetFromRevision()
+	if len(names) > 0 {
+		from = 0
+	}
 	req = nil // the names that others watch too are not kept twice
 	var in scope = &prefixScope{prefixes: prefixes}
 	if len(names) > 0 {
 		in = &nameScope{names: names}
 	}
-	return s.follow(stream, vs, namesBytes(names), in, func(ctx context.Context, may *authz.Reader, out *flowcontrol.PageSender) error {
+	return s.follow(stream, vs, namesBytes(names), from, in, func(ctx context.Context, may *authz.Reader, out *flowcontrol.PageSender) error {
 		complete, done := s.Complete(ctx, s.completePatience)
 		defer done()
 		first := true
@@ -93,12 +99,13 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 			}
 			return out.Send(ctx, stream, m)
 		}
+		how := following(out)
+		how.StatusOnly, how.Resume = only, from
 		if len(names) > 0 {
 			these := names
 			names = nil
-			return s.followers.FollowNames(ctx, these, following(out), complete, send)
+			return s.followers.FollowNames(ctx, these, how, complete, send)
 		}
-		how := following(out)
 		if !may.Whole() {
 			how.Keep = may.Allows
 		}
@@ -115,8 +122,9 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 }
 
 // follow runs a watch of the registry until its stream ends, the node stops, the fence is raised, or what its caller may
-// read within its scope is another. The watch holds kept bytes beside what it sends.
-func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept int64, in scope, run func(ctx context.Context, may *authz.Reader, out *flowcontrol.PageSender) error) error {
+// read within its scope is another. The watch holds kept bytes beside what it sends. It begins when the node has reached
+// the revision from.
+func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept, from int64, in scope, run func(ctx context.Context, may *authz.Reader, out *flowcontrol.PageSender) error) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.Ending, func() { cancel(rpcerror.ErrStopping) })()
@@ -130,7 +138,9 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept 
 		return rpcerror.ToStatus(s.Node, f)
 	}
 	defer out.Close()
-	call, err := s.admitToRegistry(ctx)
+	call, err := s.admit(ctx, true, func(ctx context.Context) (freshness.Heading, error) {
+		return s.AwaitRegistryAt(ctx, from)
+	})
 	if err == nil {
 		err = s.deny(in.denied(call.may))
 	}

@@ -138,7 +138,7 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 	var next string
 	var revision int64
 	if req.GetAt().GetAt() == nil {
-		recs, next, revision = s.registry.ListServices(within, after, limit, req.GetStatuses())
+		recs, next, revision = s.registry.ListServices(within, after, limit, req.GetStatuses(), statusOnly(req))
 	} else {
 		ctx, done := s.boundRead(ctx)
 		defer done()
@@ -149,6 +149,11 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 		recs, next, err = s.history.ListServicesAt(ctx, revision, within, after, limit, req.GetStatuses())
 		if err != nil {
 			return nil, s.historyError(err)
+		}
+		if statusOnly(req) {
+			for i, rec := range recs {
+				recs[i] = &rollcallv1.ServiceRecord{Service: rec.GetService(), Status: rec.GetStatus(), StatusTime: rec.GetStatusTime()}
+			}
 		}
 	}
 	if n := fitting(recs, maxAnswerBytes-pageOverhead); n < len(recs) {
@@ -161,6 +166,17 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 		Revision:      revision,
 		ClusterId:     cluster,
 	}, nil
+}
+
+// statusOnly says whether a request wants only the status of each service.
+func statusOnly(req interface{ GetView() rollcallv1.View }) bool {
+	return req.GetView() == rollcallv1.View_VIEW_STATUS
+}
+
+func (vs *violations) view(view rollcallv1.View) {
+	if _, ok := rollcallv1.View_name[int32(view)]; !ok {
+		vs.add("view", "is %d, which this node does not know; VIEW_FULL and VIEW_STATUS are", int32(view))
+	}
 }
 
 // pageOverhead is what a page has besides its records.
@@ -189,6 +205,7 @@ func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after st
 	vs.at(req.GetAt())
 	vs.text("prefix", limits.Lookup(req.GetPrefix()))
 	vs.pageSize(req.GetPageSize())
+	vs.view(req.GetView())
 	known := healthpb.HealthCheckResponse_ServingStatus_name
 	for i, st := range req.GetStatuses() {
 		if _, ok := known[int32(st)]; !ok {

@@ -94,6 +94,7 @@ addresses beyond loopback need --insecure.`,
 	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
 	f.StringVar(&s.node.HealthListen, "health-listen", "", "`address` to serve gRPC probes of this node on, in plain text also with --tls: Check of \"\" and of the names that begin with rollcall., nothing else (default: none)")
 	cliflag.PrefixesVar(f, &s.node.MetricServices, "metric-services", "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; comma separated or repeated: with any of them")
+	f.BoolVar(&s.node.Web, "web", false, "serve the page under /ui/ of --http, where a browser shows the services, events and nodes")
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")
 	s.tls.register(a, cmd)
 	cliflag.ListVarP(f, &s.node.AdminIdentities, "admin-identity", "", nil, "with --tls: who shows a certificate with this `identity`, cert:NAME, may do everything through this node, whatever the cluster has stored; comma separated or repeated")

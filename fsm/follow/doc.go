@@ -6,6 +6,9 @@
 // page. A restore forgets the events in memory and wakes the followers; they go on from the events that
 // came with the snapshot.
 //
+// A follower of services can go on from a state that its client holds: its cursor then begins there, and all names
+// count as scanned (resume.go).
+//
 // An event of an override says of no service what becomes of it: a follower of services reads again what the
 // override covers (spans.go).
 //
@@ -45,10 +48,15 @@ type Registry interface {
 // Cut is the registry as of one revision. It never changes.
 type Cut interface {
 	Revision() int64
-	// Service returns nil if there is none of that name.
-	Service(name string) *rollcallv1.ServiceRecord
+	// ServiceCount is how many services there are.
+	ServiceCount() int
+	// RightsSince is a revision from which on every identity may read what it may read now.
+	RightsSince() int64
+	// Service returns the service of a name and the revision of its report; nil if there is none. It makes only
+	// what is needed of the record.
+	Service(name string, statusOnly bool) (r *rollcallv1.ServiceRecord, reported int64)
 	// Ascend visits the services by name, those named from or later.
-	Ascend(from string, visit func(*rollcallv1.ServiceRecord) (more bool))
+	Ascend(from string, statusOnly bool, visit func(*rollcallv1.ServiceRecord) (more bool))
 }
 
 // Config is what Followers are made of. All of it is required.

@@ -13,11 +13,13 @@ import (
 // emptyRegistry holds nothing and never changes.
 type emptyRegistry struct{}
 
-func (emptyRegistry) Horizon() int64                                      { return 1 }
-func (r emptyRegistry) Newest() Cut                                       { return r }
-func (emptyRegistry) Revision() int64                                     { return 7 }
-func (emptyRegistry) Service(string) *rollcallv1.ServiceRecord            { return nil }
-func (emptyRegistry) Ascend(string, func(*rollcallv1.ServiceRecord) bool) {}
+func (emptyRegistry) Horizon() int64                                            { return 1 }
+func (r emptyRegistry) Newest() Cut                                             { return r }
+func (emptyRegistry) Revision() int64                                           { return 7 }
+func (emptyRegistry) ServiceCount() int                                         { return 0 }
+func (emptyRegistry) RightsSince() int64                                        { return 0 }
+func (emptyRegistry) Service(string, bool) (*rollcallv1.ServiceRecord, int64)   { return nil, 0 }
+func (emptyRegistry) Ascend(string, bool, func(*rollcallv1.ServiceRecord) bool) {}
 
 // TestNamesTakeLittleMemory: beside the names themselves, of which a caller of 10,000 has as many strings.
 func TestNamesTakeLittleMemory(t *testing.T) {

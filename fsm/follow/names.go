@@ -59,7 +59,7 @@ func (n *Named) Next(ctx context.Context, complete bool) (*rollcallv1.WatchServi
 		if one == nil {
 			continue
 		}
-		switch r := cut.Service(one.topic.name); {
+		switch r, _ := cut.Service(one.topic.name, n.how.StatusOnly); {
 		case r != nil:
 			one.told = existing
 			m.Services = append(m.Services, r)

@@ -34,15 +34,19 @@ type worldCut struct {
 
 func (c *worldCut) Revision() int64 { return c.revision }
 
-func (c *worldCut) Service(name string) *rollcallv1.ServiceRecord {
+func (c *worldCut) ServiceCount() int { return len(c.services) }
+
+func (*worldCut) RightsSince() int64 { return 0 }
+
+func (c *worldCut) Service(name string, _ bool) (*rollcallv1.ServiceRecord, int64) {
 	c.w.step()
 	if revision, there := c.services[name]; there {
-		return &rollcallv1.ServiceRecord{Service: name, Report: &rollcallv1.Report{Revision: revision}}
+		return &rollcallv1.ServiceRecord{Service: name, Report: &rollcallv1.Report{Revision: revision}}, revision
 	}
-	return nil
+	return nil, 0
 }
 
-func (*worldCut) Ascend(string, func(*rollcallv1.ServiceRecord) bool) {}
+func (*worldCut) Ascend(string, bool, func(*rollcallv1.ServiceRecord) bool) {}
 
 func (w *world) Horizon() int64 { return 1 }
 

@@ -2,6 +2,7 @@ package follow
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 
 // Services calls send with the state of all services whose names begin with one of prefixes (none: of all),
 // and then with what changes in it: see rollcallv1.WatchServicesResponse for what a message says. It calls
-// send at once. It also calls send, with nothing new but the revision, when how.Quiet has passed since the
+// send at once, first with a message that says whether it goes on from how.Resume. It also calls send, with nothing new but the revision, when how.Quiet has passed since the
 // revision of the last call. Errors are those of Events; a *logv1.CompactedError means that it fell too far
 // behind and has to begin anew.
 //
@@ -144,11 +145,16 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 	v := s.f.cfg.Registry.Newest()
 	m := &rollcallv1.WatchServicesResponse{Revision: v.Revision()}
 	if !s.begun {
-		s.begun, s.cursor = true, v.Revision()
+		s.begin(v)
+		m.Resumed = s.resumed()
 	}
 	bytes, limits := 0, s.f.page(s.how)
 	if s.cursor < v.Revision() {
 		events, err := s.f.cfg.Events.EventsAfter(ctx, s.cursor, v.Revision(), limits)
+		if behind := (*logv1.CompactedError)(nil); m.Resumed && errors.As(err, &behind) {
+			s.beginAnew(v) // it was compacted just now
+			m.Resumed, err = false, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -164,7 +170,7 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 	for s.current < len(s.prefixes) && !limits.Reached(len(m.Services), bytes) {
 		more := false
 		prefix := s.prefixes[s.current]
-		v.Ascend(max(prefix, s.name), func(r *rollcallv1.ServiceRecord) bool {
+		v.Ascend(max(prefix, s.name), s.how.StatusOnly, func(r *rollcallv1.ServiceRecord) bool {
 			switch {
 			case !strings.HasPrefix(r.GetService(), prefix):
 				return false
@@ -204,7 +210,7 @@ func (s *Scan) scanAgain(v Cut, m *rollcallv1.WatchServicesResponse, bytes int, 
 			continue
 		}
 		more := false
-		v.Ascend(part.from, func(r *rollcallv1.ServiceRecord) bool {
+		v.Ascend(part.from, s.how.StatusOnly, func(r *rollcallv1.ServiceRecord) bool {
 			name := r.GetService()
 			if !part.has(name) {
 				return false
@@ -277,8 +283,8 @@ func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) 
 	if name == "" || !s.keeps(name) || !s.scanned(name) {
 		return 0
 	}
-	switch r := v.Service(name); {
-	case r != nil && r.GetReport().GetRevision() == e.GetRevision():
+	switch r, reported := v.Service(name, s.how.StatusOnly); {
+	case r != nil && reported == e.GetRevision():
 		m.Services = append(m.Services, r)
 		return recordBytes(r)
 	case r == nil && e.GetDeletes():

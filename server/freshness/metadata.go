@@ -141,6 +141,7 @@ type demand struct {
 	maxStaleness  time.Duration // negative: nothing
 	requireLeader bool
 	cluster       string // "": any
+	from          int64  // as minRevision, of a request that goes on from a revision
 }
 
 // parse reads the keys that begin with "rollcall-". It refuses a key that it does not know: with a mistyped

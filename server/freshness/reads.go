@@ -67,11 +67,17 @@ func (r *Reads) Await(ctx context.Context) (Heading, error) {
 
 // AwaitRegistry is Await for what reads the registry and nothing else. It is refused behind the fence, which
 // is asked again after the wait, and on a node that has no registry yet.
-func (r *Reads) AwaitRegistry(ctx context.Context) (Heading, error) {
+func (r *Reads) AwaitRegistry(ctx context.Context) (Heading, error) { return r.AwaitRegistryAt(ctx, 0) }
+
+// AwaitRegistryAt is AwaitRegistry of a call that goes on from a revision: it also waits until this node is there.
+func (r *Reads) AwaitRegistryAt(ctx context.Context, from int64) (Heading, error) {
 	if f := r.Refusal(); f != nil {
 		return Heading{}, f
 	}
 	h, err := r.Await(ctx)
+	if err == nil {
+		err = r.fulfil(ctx, demand{from: from, maxStaleness: -1})
+	}
 	if f := r.Fence.Refusal(); f != nil && err == nil {
 		err = f
 	}
@@ -108,7 +114,7 @@ func (r *Reads) Refusal() *rpcerror.Failure {
 
 // fulfil waits until this node is as far as the call demands.
 func (r *Reads) fulfil(ctx context.Context, a demand) error {
-	behind := r.Registry.Revision() < a.minRevision
+	behind := r.Registry.Revision() < max(a.minRevision, a.from)
 	// A round that begins now is fresh enough, however long it takes: it covers every write before the call.
 	stale := a.linearizable || a.maxStaleness >= 0 && !r.fresherThan(a.maxStaleness)
 	if !behind && !stale {
@@ -120,6 +126,9 @@ func (r *Reads) fulfil(ctx context.Context, a demand) error {
 	var f *rpcerror.Failure
 	if behind {
 		f = r.WaitRevision(wait, a.minRevision)
+	}
+	if behind && f == nil {
+		f = r.waitRevision(wait, "from_revision", a.from)
 	}
 	if stale && f == nil {
 		f = r.waitFresh(wait, a)
@@ -142,13 +151,17 @@ func (r *Reads) fresherThan(d time.Duration) bool {
 
 // WaitRevision waits until this node is at revision. It fails if ctx ends before.
 func (r *Reads) WaitRevision(ctx context.Context, revision int64) *rpcerror.Failure {
+	return r.waitRevision(ctx, MetadataMinRevision, revision)
+}
+
+func (r *Reads) waitRevision(ctx context.Context, asked string, revision int64) *rpcerror.Failure {
 	if r.Registry.WaitRevision(ctx, revision) == nil {
 		return nil
 	}
 	current := strconv.FormatInt(r.Registry.Revision(), 10)
 	return &rpcerror.Failure{
 		Reason: rpcerror.ReasonRevisionNotReached,
-		Message: "this node is at revision " + current + " and did not reach " + MetadataMinRevision + " " +
+		Message: "this node is at revision " + current + " and did not reach " + asked + " " +
 			strconv.FormatInt(revision, 10) + " in time",
 		Meta: map[string]string{rpcerror.MetaCurrentRevision: current},
 	}

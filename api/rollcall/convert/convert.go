@@ -71,6 +71,22 @@ func (s *Service) Public() *rollcallv1.ServiceRecord {
 	return p
 }
 
+// StatusOnly returns what VIEW_STATUS shows of a service. The time is in Unix nanoseconds; 0: not known. It takes one
+// piece of memory: there may be very many.
+func StatusOnly(name string, status Status, since int64) *rollcallv1.ServiceRecord {
+	p := &struct {
+		record rollcallv1.ServiceRecord
+		since  timestamppb.Timestamp
+	}{}
+	p.record.Service, p.record.Status = name, status
+	if since != 0 {
+		t := time.Unix(0, since)
+		p.since.Seconds, p.since.Nanos = t.Unix(), int32(t.Nanosecond())
+		p.record.StatusTime = &p.since
+	}
+	return &p.record
+}
+
 // ServiceResults returns the services of a result, in the order of its changes. One that does not exist any more
 // has no report, and the status SERVICE_UNKNOWN.
 func ServiceResults(r *logv1.Result) []*rollcallv1.ServiceRecord {

@@ -105,6 +105,11 @@ type Following struct {
 	// Keep says which services FollowServices is about, by name; nil: all that have one of the prefixes. It always
 	// says the same of a name.
 	Keep func(service string) bool
+	// StatusOnly: of a service FollowServices and FollowNames send only its status, and since when it is.
+	StatusOnly bool
+	// Resume is the revision at which who reads holds the whole state, with the same StatusOnly and Keep: FollowServices
+	// sends what changed since, if it can. 0: it begins anew.
+	Resume int64
 }
 
 // Is says whether x is the actor of a name, or acted on its behalf.
