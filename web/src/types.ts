@@ -274,6 +274,20 @@ export interface ListEvents {
   cluster_id: string;
 }
 
+export interface ListRules {
+  rules: Rule[];
+  revision: number;
+  cluster_id: string;
+}
+
+export interface ListLeases {
+  leases: Lease[];
+  next_page_token?: string;
+  guard?: LeaseGuard;
+  revision: number;
+  cluster_id: string;
+}
+
 // Messages of the streams.
 
 export interface Opened {
