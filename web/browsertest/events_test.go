@@ -64,8 +64,8 @@ func TestEventsReadAsTheCommandPrintsThem(t *testing.T) {
 		}
 	}
 	up, down := serving, notServing
-	set(t, n, "shop/cart", serving, "tab\there")
-	set(t, n, "shop/cart", notServing, "")
+	n.set(t, "shop/cart", serving, "tab\there")
+	n.set(t, "shop/cart", notServing, "")
 	must(admin.SetRule(ctx, &rollcallv1.SetRuleRequest{Name: "two", Pattern: "shop/*", MinServing: new(int64(2)), Actor: "ann"}))
 	must(admin.RemoveRule(ctx, &rollcallv1.RemoveRuleRequest{Name: "two", Actor: "ann"}))
 	must(admin.SetOverride(ctx, &rollcallv1.SetOverrideRequest{Pattern: "shop/*", Status: &down, Ttl: durationpb.New(3 * time.Hour), Actor: "ann", Reason: "swap"}))
@@ -100,15 +100,15 @@ func TestEventsReadAsTheCommandPrintsThem(t *testing.T) {
 // TestNewEventsComeByThemselves: at the top at once, and while somebody reads they wait.
 func TestNewEventsComeByThemselves(t *testing.T) {
 	n := startNode(t)
-	set(t, n, "shop/cart", serving, "first")
+	n.set(t, "shop/cart", serving, "first")
 	p := n.open(t, "/ui/events", look{})
 	p.says(eventRow, "first")
-	set(t, n, "shop/cart", notServing, "second")
+	n.set(t, "shop/cart", notServing, "second")
 	p.until("it is at the top", `document.querySelector(`+quote(eventRow+`[aria-rowindex="1"]`)+`)?.innerText.includes("second")`)
 
 	p.clickText("button", "Pause")
 	for i := range 3 {
-		set(t, n, "shop/cart", []status{serving, notServing, serving}[i], fmt.Sprint("while paused ", i))
+		n.set(t, "shop/cart", []status{serving, notServing, serving}[i], fmt.Sprint("while paused ", i))
 	}
 	p.says(hook("events-new"), "3 new events")
 	if strings.Contains(p.text("main"), "while paused") {
@@ -120,11 +120,11 @@ func TestNewEventsComeByThemselves(t *testing.T) {
 
 	// With the keyboard in the list, it stays as it is, too.
 	p.do(focus(".rows"))
-	set(t, n, "shop/cart", notServing, "while read")
+	n.set(t, "shop/cart", notServing, "while read")
 	p.says(hook("events-new"), "1 new event")
 	p.until("what a screen reader says", `[...document.querySelectorAll("[aria-live]")].some((e) => e.textContent === "There are new events.")`)
 	eval[chromedp.Void](p, `document.activeElement.blur()`)
-	set(t, n, "shop/cart", serving, "after")
+	n.set(t, "shop/cart", serving, "after")
 	p.says(eventRow, "after")
 	p.says(eventRow, "while read")
 }
@@ -132,17 +132,17 @@ func TestNewEventsComeByThemselves(t *testing.T) {
 // TestTheFilterStandsInTheAddress: a link shows the same, a field changes it, and what comes is filtered too.
 func TestTheFilterStandsInTheAddress(t *testing.T) {
 	n := startNode(t)
-	set(t, n, "shop/cart", serving, "cart up")
-	set(t, n, "shop/pay", serving, "pay up")
-	set(t, n, "web", serving, "web up")
+	n.set(t, "shop/cart", serving, "cart up")
+	n.set(t, "shop/pay", serving, "pay up")
+	n.set(t, "web", serving, "web up")
 	p := n.open(t, "/ui/events?prefix=shop%2F&type=reported", look{})
 	p.says(eventRow, "pay up")
 	p.says("summary", "Types: reported")
 	if n := p.count(eventRow); n != 2 {
 		t.Errorf("%d rows", n)
 	}
-	set(t, n, "web", notServing, "web down")
-	set(t, n, "shop/pay", notServing, "pay down")
+	n.set(t, "web", notServing, "web down")
+	n.set(t, "shop/pay", notServing, "pay down")
 	p.says(eventRow, "pay down")
 	if strings.Contains(p.text("main"), "web") {
 		t.Error("an event is shown that the filter leaves out")
@@ -170,8 +170,8 @@ func TestTheFilterStandsInTheAddress(t *testing.T) {
 // TestDetailsOfAnEvent: by the keyboard, with all fields, and with a link.
 func TestDetailsOfAnEvent(t *testing.T) {
 	n := startNode(t)
-	set(t, n, "shop/cart", serving, "first")
-	set(t, n, "shop/cart", notServing, "second")
+	n.set(t, "shop/cart", serving, "first")
+	n.set(t, "shop/cart", notServing, "second")
 	p := n.open(t, "/ui/events", look{})
 	p.says(eventRow, "second")
 	p.do(focus(".rows"))
@@ -224,7 +224,7 @@ func TestAnAtomicWriteIsOneRow(t *testing.T) {
 // TestManyEventsDoNotFillTheMemory: of those that come, the newest are kept.
 func TestManyEventsDoNotFillTheMemory(t *testing.T) {
 	n := startNode(t)
-	set(t, n, "shop/cart", serving, "first")
+	n.set(t, "shop/cart", serving, "first")
 	p := n.open(t, "/ui/events", look{})
 	p.says(eventRow, "first")
 	for i := range 12 {

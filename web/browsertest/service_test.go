@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	cart    = "/ui/service?name=shop%2Fcart"
 	reasons = `[data-test="service-why"] li`
 	entries = `[data-test="service-timeline"] li`
 )
@@ -56,7 +55,7 @@ func init() {
 	)
 }
 
-func set(t testing.TB, n *node, service string, s status, reason string) {
+func (n *node) set(t testing.TB, service string, s status, reason string) {
 	t.Helper()
 	if _, err := n.client(t).SetServingStatus(n.call(), &rollcallv1.SetServingStatusRequest{Service: service, Status: &s, Reason: reason, Actor: "test"}); err != nil {
 		t.Fatal(err)
@@ -90,8 +89,8 @@ func TestAServiceSaysWhyInTheWordsOfTheCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set(t, n, "shop/cart", serving, "deployed\n1.4.2")
-	set(t, n, "shop/pay", notServing, "")
+	n.set(t, "shop/cart", serving, "deployed\n1.4.2")
+	n.set(t, "shop/pay", notServing, "")
 	p := n.open(t, cart, look{})
 	same := func(what string) {
 		t.Helper()
@@ -111,9 +110,9 @@ func TestAServiceSaysWhyInTheWordsOfTheCommand(t *testing.T) {
 	if _, err := admin.SetRule(ctx, &rollcallv1.SetRuleRequest{Name: "half", Pattern: "shop/*", MinPercent: new(int32(50)), Actor: "ann"}); err != nil {
 		t.Fatal(err)
 	}
-	set(t, n, "shop/cart", serving, "again")
+	n.set(t, "shop/cart", serving, "again")
 	same("a rule")
-	set(t, n, "shop/pay", serving, "it frees the rule")
+	n.set(t, "shop/pay", serving, "it frees the rule")
 	override("*", unknown, "all", 2*time.Hour)
 	override("shop/cart", notServing, "disk swap", time.Hour)
 	same("an override over another")
@@ -142,13 +141,13 @@ func TestAServiceSaysWhyInTheWordsOfTheCommand(t *testing.T) {
 // TestAServiceIsShownLive: what changes is shown at once, and who reads on keeps the place.
 func TestAServiceIsShownLive(t *testing.T) {
 	n := startNode(t)
-	set(t, n, "shop/cart", serving, "first")
+	n.set(t, "shop/cart", serving, "first")
 	p := n.open(t, cart, look{})
 	p.says(hook("service-status"), "● SERVING")
 	p.says(entries, "first")
 	p.do(focus(entries + " a"))
 	was := p.focused()
-	set(t, n, "shop/cart", notServing, "second")
+	n.set(t, "shop/cart", notServing, "second")
 	p.says(hook("service-status"), "▲ NOT_SERVING")
 	p.says(entries+":first-child", "SERVING→NOT_SERVING")
 	p.says(reasons, "test said NOT_SERVING")
@@ -162,7 +161,7 @@ func TestAServiceIsShownLive(t *testing.T) {
 func TestTheSliderShowsWhatWas(t *testing.T) {
 	n := startNode(t)
 	for i, status := range []status{unknown, serving, notServing} {
-		set(t, n, "shop/cart", status, fmt.Sprintf("change %d", i))
+		n.set(t, "shop/cart", status, fmt.Sprintf("change %d", i))
 		time.Sleep(50 * time.Millisecond)
 	}
 	p := n.open(t, cart, look{})
@@ -204,7 +203,7 @@ func TestTheSliderShowsWhatWas(t *testing.T) {
 // TestWhatDoesNotExistSaysSo: a deleted service has its history, and who deleted it.
 func TestWhatDoesNotExistSaysSo(t *testing.T) {
 	n := startNode(t)
-	set(t, n, "shop/cart", serving, "first")
+	n.set(t, "shop/cart", serving, "first")
 	if _, err := n.client(t).DeleteService(n.call(), &rollcallv1.DeleteServiceRequest{Service: "shop/cart", Reason: "retired", Actor: "ann"}); err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +212,7 @@ func TestWhatDoesNotExistSaysSo(t *testing.T) {
 	p.says(hook("service-status"), "ann deleted it at")
 	p.says(hook("service-status"), "retired.")
 	p.says(entries, "SERVING→deleted")
-	set(t, n, "shop/cart", serving, "back")
+	n.set(t, "shop/cart", serving, "back")
 	p.says(hook("service-status"), "● SERVING")
 	p.goTo("/ui/service?name=" + "never%2Fwas")
 	p.says(hook("service-status"), "There is no service of this name.")
@@ -227,7 +226,7 @@ func TestOlderEventsOfAService(t *testing.T) {
 		if i%2 == 0 {
 			status = notServing
 		}
-		set(t, n, "shop/cart", status, "change "+strconv.Itoa(i))
+		n.set(t, "shop/cart", status, "change "+strconv.Itoa(i))
 	}
 	p := n.open(t, cart, look{})
 	p.says(entries, "change 129")
@@ -250,7 +249,7 @@ func TestNamesThatAreHardToPutIntoAnAddress(t *testing.T) {
 	n := startNode(t)
 	p := n.blank(t, look{})
 	for i, name := range []string{"a//b", "/a/", "x:watch", "100%/a?b#c&d", "ünï/コード", "a%2Fb", "a+b;c"} {
-		set(t, n, name, serving, fmt.Sprint("reason ", i))
+		n.set(t, name, serving, fmt.Sprint("reason ", i))
 		p.goTo("/ui/service?name=" + escaped(name))
 		p.says(hook("service-status"), "● SERVING")
 		p.says("h1", name)

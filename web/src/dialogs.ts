@@ -1,26 +1,5 @@
-// Dialogs that change something. Each resolves to whether a change was made.
-import type { Override, Rule } from "./types";
-
-export async function setDialog(_name: string): Promise<boolean> {
-  return false;
-}
-
-export async function overrideDialog(_pattern: string): Promise<boolean> {
-  return false;
-}
-
-export async function clearOverrideDialog(_o: Override): Promise<boolean> {
-  return false;
-}
-
-export async function shutdownDialog(_prefix: string): Promise<boolean> {
-  return false;
-}
-
-export async function deleteDialog(_name: string): Promise<boolean> {
-  return false;
-}
-
-export async function ruleDialog(_r?: Rule): Promise<boolean> {
-  return false;
-}
+// The dialogs in which a person changes something. All of them go the way of dialog/flow.ts.
+export { deleteDialog, setDialog } from "./dialog/set";
+export { clearOverrideDialog, overrideDialog, shutdownDialog } from "./dialog/override";
+export { removeRuleDialog, ruleDialog } from "./dialog/rule";
+export { revokeTokenDialog, transferDialog } from "./dialog/cluster";

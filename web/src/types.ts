@@ -266,14 +266,6 @@ export interface ListServices {
   cluster_id: string;
 }
 
-export interface ListEvents {
-  events: Event[];
-  next_page_token: string;
-  oldest_revision: number;
-  revision: number;
-  cluster_id: string;
-}
-
 export interface ListRules {
   rules: Rule[];
   revision: number;
@@ -282,8 +274,16 @@ export interface ListRules {
 
 export interface ListLeases {
   leases: Lease[];
-  next_page_token?: string;
-  guard?: LeaseGuard;
+  next_page_token: string;
+  guard?: LeaseGuard; // left out: it was never engaged
+  revision: number;
+  cluster_id: string;
+}
+
+export interface ListEvents {
+  events: Event[];
+  next_page_token: string;
+  oldest_revision: number;
   revision: number;
   cluster_id: string;
 }
