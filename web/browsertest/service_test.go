@@ -55,13 +55,6 @@ func init() {
 	)
 }
 
-func (n *node) set(t testing.TB, service string, s status, reason string) {
-	t.Helper()
-	if _, err := n.client(t).SetServingStatus(n.call(), &rollcallv1.SetServingStatusRequest{Service: service, Status: &s, Reason: reason, Actor: "test"}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // command is what a command prints, by lines.
 func command(t testing.TB, n *node, args ...string) []string {
 	t.Helper()
