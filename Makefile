@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests dashboard web web-check web-test web-axe web-perf clean
+.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients rest-client hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests dashboard web web-check web-test web-axe web-perf clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -120,6 +120,9 @@ STOCK := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4 github.com/grpc-ecos
 stock-clients: ## stock clients and the programs of docs/languages.md against real processes: grpcurl, grpc_health_probe, grpc-js from npm, Java and Prometheus if Debian's libgrpc-java and prometheus are here
 	for tool in $(STOCK); do GOBIN="$(BIN)" $(GO) install "$$tool" || exit; done
 	PATH="$(BIN):$$PATH" ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain|TestProcessPage(Python|Java)' -v ./cluster_test
+
+rest-client: ## the OpenAPI document against stock validators, and clients generated from it against a node; needs npm and its registry
+	ROLLCALL_NPM=1 $(GO) test -count=1 -run 'TestProcessRESTClient$$' -v ./cluster_test
 
 $(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go tools/protogen/*/*.go tools/nametables/*.go tools/webbuild/*.go)
 	@mkdir -p $(BIN)
