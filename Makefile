@@ -121,7 +121,7 @@ stock-clients: ## stock clients and the programs of docs/languages.md against re
 	for tool in $(STOCK); do GOBIN="$(BIN)" $(GO) install "$$tool" || exit; done
 	PATH="$(BIN):$$PATH" ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain|TestProcessPage(Python|Java)' -v ./cluster_test
 
-$(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go tools/nametables/*.go)
+$(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go tools/protogen/*/*.go tools/nametables/*.go)
 	@mkdir -p $(BIN)
 	cd tools && $(GO) build -o $(BIN)/ tool
 	@touch $@

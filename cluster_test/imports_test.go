@@ -46,6 +46,7 @@ var rooms = map[string][]string{
 	// For tests.
 	"internal/connfailure": {},
 	"internal/grpctest":    {},
+	"internal/openapitest": {},
 	"store/lossyfs":        {},
 	"store/storetest":      {"api/rollcall/log/v1"},
 	"store/disktest":       {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/storetest", "store/vfs"},

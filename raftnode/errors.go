@@ -34,7 +34,10 @@ type RemovedError struct {
 }
 
 func (e *RemovedError) Error() string {
-	text := "it was removed from cluster " + peerport.ShortClusterID(e.Cluster)
+	text := "it was removed from its cluster"
+	if e.Cluster != "" {
+		text = "it was removed from cluster " + peerport.ShortClusterID(e.Cluster)
+	}
 	r := e.Removal
 	if r.Actor != "" {
 		text += " by " + r.Actor

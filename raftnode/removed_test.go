@@ -171,6 +171,8 @@ func TestRemovedErrorText(t *testing.T) {
 			Cluster: "3f9a0000", Directory: "/data", Removal: store.Removal{Revision: 9, Time: at, Actor: "cert:ops", Reason: "disk", ReplacedBy: "0d3f6c3e-7c1c-4c8e-8a86-8a7a0f4be001"}},
 		`it was removed from cluster 3f9a (revision 9), and the data directory /data is never a member again; to make the node a member again, start it with an empty data directory and --join, and run "rollcall member add"`: {
 			Cluster: "3f9a0000", Directory: "/data", Removal: store.Removal{Revision: 9}},
+		`it was removed from its cluster (revision 9), and the data directory /data is never a member again; to make the node a member again, start it with an empty data directory and --join, and run "rollcall member add"`: {
+			Directory: "/data", Removal: store.Removal{Revision: 9}},
 	} {
 		if got := e.Error(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)

@@ -94,6 +94,9 @@ func run(ctx context.Context, args []string) error {
 	if err := gateway(ctx, root, req); err != nil {
 		return fmt.Errorf("protoc-gen-grpc-gateway: %w", err)
 	}
+	if err := document(root, compiled.FindFileByPath(apiProto)); err != nil {
+		return fmt.Errorf("OpenAPI: %w", err)
+	}
 	return nil
 }
 

@@ -8,11 +8,15 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/pluginpb"
+
+	"github.com/rollcallhq/rollcall/tools/protogen/openapi"
 )
 
 const (
 	routesFile = "rest.yaml"                  // below the root: which HTTP request is which call
+	handFile   = "openapi.yaml"               // what else the OpenAPI document says
 	apiProto   = "rollcall/v1/rollcall.proto" // whose calls they are
 	restFolder = "rollcall/rest/v1"           // where what is generated for them goes
 	apiPackage = "rollcallv1"
@@ -49,4 +53,13 @@ func gateway(ctx context.Context, root string, req *pluginpb.CodeGeneratorReques
 		return err
 	}
 	return os.WriteFile(filepath.Join(root, restFolder, filepath.Base(files[0].GetName())), []byte(code), 0o644)
+}
+
+// document generates the OpenAPI document of the routes.
+func document(root string, api protoreflect.FileDescriptor) error {
+	made, err := openapi.Document(api, filepath.Join(root, routesFile), filepath.Join(root, handFile))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(root, restFolder, "openapi.json"), made, 0o644)
 }

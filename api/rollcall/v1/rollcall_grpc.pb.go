@@ -61,17 +61,19 @@ const (
 type AdminClient interface {
 	// Reports the status of one service, creating it if it does not exist.
 	SetServingStatus(ctx context.Context, in *SetServingStatusRequest, opts ...grpc.CallOption) (*SetServingStatusResponse, error)
-	// All changes or none; no reader sees some of them.
+	// Makes many changes at once: all or none, and no reader sees some of them.
 	BatchSetServingStatus(ctx context.Context, in *BatchSetServingStatusRequest, opts ...grpc.CallOption) (*BatchSetServingStatusResponse, error)
 	// Forgets one service: Check answers NOT_FOUND, Watch sends SERVICE_UNKNOWN.
 	DeleteService(ctx context.Context, in *DeleteServiceRequest, opts ...grpc.CallOption) (*DeleteServiceResponse, error)
 	// Has a status shown for all services that a pattern covers, whatever is reported of them, until the
 	// override ends. Reports go on beneath it.
 	SetOverride(ctx context.Context, in *SetOverrideRequest, opts ...grpc.CallOption) (*SetOverrideResponse, error)
+	// Ends an override. Its services show again what is reported of them, or what another override says.
 	ClearOverride(ctx context.Context, in *ClearOverrideRequest, opts ...grpc.CallOption) (*ClearOverrideResponse, error)
 	// Sets a bound: changes that would leave fewer services of a pattern SERVING are refused. A rule that does
 	// not hold refuses only what makes it worse.
 	SetRule(ctx context.Context, in *SetRuleRequest, opts ...grpc.CallOption) (*SetRuleResponse, error)
+	// Removes a rule.
 	RemoveRule(ctx context.Context, in *RemoveRuleRequest, opts ...grpc.CallOption) (*RemoveRuleResponse, error)
 	// Makes a lease: a promise to renew it. Reports that name it are attached to it. When it is not renewed in
 	// time they turn to its on_expiry status.
@@ -250,17 +252,19 @@ type Admin_WriteStreamClient = grpc.BidiStreamingClient[WriteStreamRequest, Writ
 type AdminServer interface {
 	// Reports the status of one service, creating it if it does not exist.
 	SetServingStatus(context.Context, *SetServingStatusRequest) (*SetServingStatusResponse, error)
-	// All changes or none; no reader sees some of them.
+	// Makes many changes at once: all or none, and no reader sees some of them.
 	BatchSetServingStatus(context.Context, *BatchSetServingStatusRequest) (*BatchSetServingStatusResponse, error)
 	// Forgets one service: Check answers NOT_FOUND, Watch sends SERVICE_UNKNOWN.
 	DeleteService(context.Context, *DeleteServiceRequest) (*DeleteServiceResponse, error)
 	// Has a status shown for all services that a pattern covers, whatever is reported of them, until the
 	// override ends. Reports go on beneath it.
 	SetOverride(context.Context, *SetOverrideRequest) (*SetOverrideResponse, error)
+	// Ends an override. Its services show again what is reported of them, or what another override says.
 	ClearOverride(context.Context, *ClearOverrideRequest) (*ClearOverrideResponse, error)
 	// Sets a bound: changes that would leave fewer services of a pattern SERVING are refused. A rule that does
 	// not hold refuses only what makes it worse.
 	SetRule(context.Context, *SetRuleRequest) (*SetRuleResponse, error)
+	// Removes a rule.
 	RemoveRule(context.Context, *RemoveRuleRequest) (*RemoveRuleResponse, error)
 	// Makes a lease: a promise to renew it. Reports that name it are attached to it. When it is not renewed in
 	// time they turn to its on_expiry status.
@@ -628,17 +632,22 @@ const (
 // FAILED_PRECONDITION with reason CLUSTER_CHANGED and the node's cluster_id. Page tokens name their cluster
 // by themselves. Answers carry the cluster_id; streams carry it in their first message.
 type RegistryClient interface {
+	// Reads one service: what Check answers, what is reported, and the overrides that cover it.
 	GetService(ctx context.Context, in *GetServiceRequest, opts ...grpc.CallOption) (*GetServiceResponse, error)
+	// Reads a page of the services, by name.
 	ListServices(ctx context.Context, in *ListServicesRequest, opts ...grpc.CallOption) (*ListServicesResponse, error)
+	// Reads a page of the overrides, by pattern.
 	ListOverrides(ctx context.Context, in *ListOverridesRequest, opts ...grpc.CallOption) (*ListOverridesResponse, error)
+	// Reads the rules, and how many services each needs and has.
 	ListRules(ctx context.Context, in *ListRulesRequest, opts ...grpc.CallOption) (*ListRulesResponse, error)
+	// Reads a page of the leases, by id, and the state of the lease guard.
 	ListLeases(ctx context.Context, in *ListLeasesRequest, opts ...grpc.CallOption) (*ListLeasesResponse, error)
-	// State: everything that matches, then each newest record and each deletion. May skip states, never
-	// goes back. By prefixes or by exact names.
+	// Streams the state of services: everything that matches, then each newest record and each deletion. May skip
+	// states, never goes back. By prefixes or by exact names.
 	WatchServices(ctx context.Context, in *WatchServicesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchServicesResponse], error)
-	// Log: every event, in order, once. Resumable on any node.
+	// Streams the log: every event, in order, once. Resumable on any node.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
-	// Log: a page of the retained events.
+	// Reads a page of the retained events.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 }
 
@@ -760,17 +769,22 @@ func (c *registryClient) ListEvents(ctx context.Context, in *ListEventsRequest, 
 // FAILED_PRECONDITION with reason CLUSTER_CHANGED and the node's cluster_id. Page tokens name their cluster
 // by themselves. Answers carry the cluster_id; streams carry it in their first message.
 type RegistryServer interface {
+	// Reads one service: what Check answers, what is reported, and the overrides that cover it.
 	GetService(context.Context, *GetServiceRequest) (*GetServiceResponse, error)
+	// Reads a page of the services, by name.
 	ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error)
+	// Reads a page of the overrides, by pattern.
 	ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error)
+	// Reads the rules, and how many services each needs and has.
 	ListRules(context.Context, *ListRulesRequest) (*ListRulesResponse, error)
+	// Reads a page of the leases, by id, and the state of the lease guard.
 	ListLeases(context.Context, *ListLeasesRequest) (*ListLeasesResponse, error)
-	// State: everything that matches, then each newest record and each deletion. May skip states, never
-	// goes back. By prefixes or by exact names.
+	// Streams the state of services: everything that matches, then each newest record and each deletion. May skip
+	// states, never goes back. By prefixes or by exact names.
 	WatchServices(*WatchServicesRequest, grpc.ServerStreamingServer[WatchServicesResponse]) error
-	// Log: every event, in order, once. Resumable on any node.
+	// Streams the log: every event, in order, once. Resumable on any node.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
-	// Log: a page of the retained events.
+	// Reads a page of the retained events.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	mustEmbedUnimplementedRegistryServer()
 }
@@ -1021,17 +1035,14 @@ const (
 //
 // Cluster tells about the nodes.
 type ClusterClient interface {
-	// Asks the other members too (1 s each at most), so one reachable node is enough.
+	// Says how the cluster is: its leader, its members, and what is wrong. The node asks the other members too (1 s each
+	// at most), so one reachable node is enough.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	// A backup of this node's registry and history: a file that "rollcall snapshot restore" takes. One
 	// at a time; RESOURCE_EXHAUSTED else. It needs no quorum.
 	ExportSnapshot(ctx context.Context, in *ExportSnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportSnapshotResponse], error)
 	// Asks every member for its state hash after one log entry.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (*VerifyResponse, error)
-	// Changes of members are as those of Admin: any node takes them, request_id makes them happen once, OK means that
-	// what should be is fsynced on a majority. The leader then makes it so, one step after another, and so does the
-	// next one if it fails: Member.phase says how far it is. They need the verb cluster.
-	//
 	// Makes a node that waits (rollcall serve --join) a member. It is asked at peer_address who it is; while it catches
 	// up it does not vote.
 	AddMember(ctx context.Context, in *AddMemberRequest, opts ...grpc.CallOption) (*AddMemberResponse, error)
@@ -1149,17 +1160,14 @@ func (c *clusterClient) TransferLeadership(ctx context.Context, in *TransferLead
 //
 // Cluster tells about the nodes.
 type ClusterServer interface {
-	// Asks the other members too (1 s each at most), so one reachable node is enough.
+	// Says how the cluster is: its leader, its members, and what is wrong. The node asks the other members too (1 s each
+	// at most), so one reachable node is enough.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// A backup of this node's registry and history: a file that "rollcall snapshot restore" takes. One
 	// at a time; RESOURCE_EXHAUSTED else. It needs no quorum.
 	ExportSnapshot(*ExportSnapshotRequest, grpc.ServerStreamingServer[ExportSnapshotResponse]) error
 	// Asks every member for its state hash after one log entry.
 	Verify(context.Context, *VerifyRequest) (*VerifyResponse, error)
-	// Changes of members are as those of Admin: any node takes them, request_id makes them happen once, OK means that
-	// what should be is fsynced on a majority. The leader then makes it so, one step after another, and so does the
-	// next one if it fails: Member.phase says how far it is. They need the verb cluster.
-	//
 	// Makes a node that waits (rollcall serve --join) a member. It is asked at peer_address who it is; while it catches
 	// up it does not vote.
 	AddMember(context.Context, *AddMemberRequest) (*AddMemberResponse, error)
@@ -1440,28 +1448,32 @@ const (
 //
 // A token is sent as metadata "authorization: Bearer rct_…", over TLS.
 type AccessClient interface {
-	// Who the caller is, and what it may do.
+	// Says who the caller is, and what it may do.
 	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error)
 	// Says whether an identity may do something, and thanks to what. About others it needs the verb auth.
 	CheckAccess(ctx context.Context, in *CheckAccessRequest, opts ...grpc.CallOption) (*CheckAccessResponse, error)
-	// Whether access is enforced, and what anonymous callers may do.
+	// Reads whether access is enforced, and what anonymous callers may do.
 	GetAuth(ctx context.Context, in *GetAuthRequest, opts ...grpc.CallOption) (*GetAuthResponse, error)
+	// Sets whether access is enforced, and what anonymous callers may do.
 	SetAuth(ctx context.Context, in *SetAuthRequest, opts ...grpc.CallOption) (*SetAuthResponse, error)
 	// Makes a token. Its secret is made by the caller, who sends the SHA-256 alone: no node ever knows it.
 	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*CreateTokenResponse, error)
 	// Deletes a token and its grants. From this revision on it writes nothing, and its watches end within a second.
 	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
-	// Who has the verb auth over some services is shown the identities that were granted something over these alone.
+	// Reads a page of the tokens, by name. Who has the verb auth over some services is shown the identities that were
+	// granted something over these alone.
 	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
 	// Makes or changes a role. The built-in ones (viewer, reporter, operator, admin) are never changed.
 	PutRole(ctx context.Context, in *PutRoleRequest, opts ...grpc.CallOption) (*PutRoleResponse, error)
-	// A role that an identity was granted, or that anonymous callers have, is not deleted (FAILED_PRECONDITION, reason
-	// ROLE_IN_USE): the next role of its name would be theirs.
+	// Deletes a role. One that an identity was granted, or that anonymous callers have, is not deleted
+	// (FAILED_PRECONDITION, reason ROLE_IN_USE): the next role of its name would be theirs.
 	DeleteRole(ctx context.Context, in *DeleteRoleRequest, opts ...grpc.CallOption) (*DeleteRoleResponse, error)
+	// Reads the roles: the built-in ones, then others by name.
 	ListRoles(ctx context.Context, in *ListRolesRequest, opts ...grpc.CallOption) (*ListRolesResponse, error)
 	// Gives an identity these grants in place of all that it had.
 	PutGrants(ctx context.Context, in *PutGrantsRequest, opts ...grpc.CallOption) (*PutGrantsResponse, error)
-	// As ListTokens. What one was granted oneself is shown to everybody who asks for that identity.
+	// Reads a page of the grants, by identity. It is filtered as ListTokens. What one was granted oneself is shown to
+	// everybody who asks for that identity.
 	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
 }
 
@@ -1608,28 +1620,32 @@ func (c *accessClient) ListGrants(ctx context.Context, in *ListGrantsRequest, op
 //
 // A token is sent as metadata "authorization: Bearer rct_…", over TLS.
 type AccessServer interface {
-	// Who the caller is, and what it may do.
+	// Says who the caller is, and what it may do.
 	WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error)
 	// Says whether an identity may do something, and thanks to what. About others it needs the verb auth.
 	CheckAccess(context.Context, *CheckAccessRequest) (*CheckAccessResponse, error)
-	// Whether access is enforced, and what anonymous callers may do.
+	// Reads whether access is enforced, and what anonymous callers may do.
 	GetAuth(context.Context, *GetAuthRequest) (*GetAuthResponse, error)
+	// Sets whether access is enforced, and what anonymous callers may do.
 	SetAuth(context.Context, *SetAuthRequest) (*SetAuthResponse, error)
 	// Makes a token. Its secret is made by the caller, who sends the SHA-256 alone: no node ever knows it.
 	CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error)
 	// Deletes a token and its grants. From this revision on it writes nothing, and its watches end within a second.
 	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
-	// Who has the verb auth over some services is shown the identities that were granted something over these alone.
+	// Reads a page of the tokens, by name. Who has the verb auth over some services is shown the identities that were
+	// granted something over these alone.
 	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
 	// Makes or changes a role. The built-in ones (viewer, reporter, operator, admin) are never changed.
 	PutRole(context.Context, *PutRoleRequest) (*PutRoleResponse, error)
-	// A role that an identity was granted, or that anonymous callers have, is not deleted (FAILED_PRECONDITION, reason
-	// ROLE_IN_USE): the next role of its name would be theirs.
+	// Deletes a role. One that an identity was granted, or that anonymous callers have, is not deleted
+	// (FAILED_PRECONDITION, reason ROLE_IN_USE): the next role of its name would be theirs.
 	DeleteRole(context.Context, *DeleteRoleRequest) (*DeleteRoleResponse, error)
+	// Reads the roles: the built-in ones, then others by name.
 	ListRoles(context.Context, *ListRolesRequest) (*ListRolesResponse, error)
 	// Gives an identity these grants in place of all that it had.
 	PutGrants(context.Context, *PutGrantsRequest) (*PutGrantsResponse, error)
-	// As ListTokens. What one was granted oneself is shown to everybody who asks for that identity.
+	// Reads a page of the grants, by identity. It is filtered as ListTokens. What one was granted oneself is shown to
+	// everybody who asks for that identity.
 	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
 	mustEmbedUnimplementedAccessServer()
 }
