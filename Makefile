@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests dashboard web-test web-axe web-perf clean
+.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients rest-client hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests dashboard web web-check web-test web-axe web-perf clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -121,7 +121,10 @@ stock-clients: ## stock clients and the programs of docs/languages.md against re
 	for tool in $(STOCK); do GOBIN="$(BIN)" $(GO) install "$$tool" || exit; done
 	PATH="$(BIN):$$PATH" ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain|TestProcessPage(Python|Java)' -v ./cluster_test
 
-$(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go tools/protogen/*/*.go tools/nametables/*.go)
+rest-client: ## the OpenAPI document against stock validators, and clients generated from it against a node; needs npm and its registry
+	ROLLCALL_NPM=1 $(GO) test -count=1 -run 'TestProcessRESTClient$$' -v ./cluster_test
+
+$(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go tools/protogen/*/*.go tools/nametables/*.go tools/webbuild/*.go)
 	@mkdir -p $(BIN)
 	cd tools && $(GO) build -o $(BIN)/ tool
 	@touch $@
@@ -133,11 +136,20 @@ NAMETABLES := api/rollcall/limits/tables.go
 tables: $(TOOLS) ## what names may hold, from Go's own tables of Unicode
 	$(BIN)/nametables $(NAMETABLES)
 
+web: $(TOOLS) ## the page: web/dist, which is committed, from web/src
+	$(BIN)/webbuild web/src web/dist
+
+TYPESCRIPT := typescript@7.0.2
+web-check: ## the types of the page's source, with the TypeScript of npm; says that it did nothing where npm is missing
+	@if ! command -v npm >/dev/null; then echo "npm is missing: the types of web/src were not checked"; exit 0; fi; \
+	dir=$(BIN)/typescript && mkdir -p $$dir && npm install --no-save --no-audit --no-fund --silent --prefix $$dir $(TYPESCRIPT) && \
+	$$dir/node_modules/.bin/tsc -p web
+
 lint: $(TOOLS)
 	$(GO) vet ./...
 	$(BIN)/staticcheck ./...
 
-verify: $(TOOLS) ## fails where make proto, make tables, gofmt or go mod tidy would change a file; does not compile the peers of bench/
+verify: $(TOOLS) ## fails where make proto, make tables, make web, gofmt or go mod tidy would change a file; does not compile the peers of bench/
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	@! grep -rnE '^(<<<<<<<|>>>>>>>) ' --include='*.go' --include='*.md' --include='*.proto' --include='*.yaml' . || { echo "conflicts are left"; exit 1; }
 	$(GO) mod tidy -diff
@@ -150,6 +162,8 @@ verify: $(TOOLS) ## fails where make proto, make tables, gofmt or go mod tidy wo
 	cd bench && $(GO) mod tidy -diff && $(GO) vet . ./report ./workload ./peers/health && $(GO) test ./report
 	$(BIN)/staticcheck ./...
 	$(BIN)/nametables -check $(NAMETABLES)
+	$(BIN)/webbuild -check web/src web/dist
+	cd tools && $(GO) vet ./webbuild && $(GO) test ./webbuild
 	@rm -rf $(BIN)/verify && mkdir -p $(BIN)/verify && cp -r api $(BIN)/verify/
 	PATH="$(BIN):$$PATH" $(BIN)/protogen $(BIN)/verify/api $(PROTOS)
 	@diff -r api $(BIN)/verify/api || { echo "generated code is out of date: make proto"; exit 1; }

@@ -90,7 +90,8 @@ var rooms = map[string][]string{
 	"server/rpcstats":             {},
 	"client":                      {"internal/connfailure", "client/internal/credential", "client/internal/renewal", "client/internal/writestream", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
 	"metrics":                     {},
-	"node":                        {"certs", "tlsport", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/peer/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/auditlog", "server/authn", "server/connlimit", "server/httpserver", "server/rest", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/lessor", "node/retention", "node/survivor"},
+	"node":                        {"certs", "tlsport", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/peer/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/auditlog", "server/authn", "server/connlimit", "server/httpserver", "server/rest", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/lessor", "node/retention", "node/survivor", "web"},
+	"web":                         {},
 	"node/audit":                  {"api/rollcall/log/v1", "fsm", "raftnode", "store", "store/registry", "store/snapshot"},
 	"node/survivor":               {"api/rollcall/log/v1", "fsm", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	"node/retention":              {"api/rollcall/log/v1", "server/rpcerror", "store", "store/registry"},
@@ -119,7 +120,7 @@ var rooms = map[string][]string{
 	"internal/grpcstop":   {},
 	"cmd/rollcall": {
 		"agent", "agent/config", "api/rollcall/apijson", "certs", "certs/issue", "tlsport", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "node/survivor", "metrics", "store", "store/snapshot", "store/verify", "store/vfs", "fsm/access",
-		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure",
+		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure", "web",
 	},
 	"cmd/rollcall/ballast":        {},
 	"cmd/rollcall/servicemanager": {},

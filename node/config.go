@@ -77,6 +77,8 @@ type Config struct {
 
 	// Pprof serves Go's profiles on the HTTP port. They show what is in memory: names, reasons, actors.
 	Pprof bool
+	// Web serves the page under /ui/ of the HTTP port. It reads the API there, as whoever opens it.
+	Web bool
 
 	// ReadyMaxStaleness is how long ago this node may have been known to be fresh, its leader
 	// confirmed by a quorum, while "" is SERVING; 0 does not ask.
@@ -302,6 +304,8 @@ func (c Config) Validate() error {
 		return errors.New("--http-host is a name of the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case len(c.MetricServices) > 0 && c.HTTPListen == "":
 		return errors.New("metrics are served on the HTTP port, and there is none; give an HTTP listen address (--http)")
+	case c.Web && c.HTTPListen == "":
+		return errors.New("the page needs an HTTP port: give its address with --http")
 	case c.Pprof && c.HTTPListen == "":
 		return errors.New("pprof is served on the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case c.MaxWatches < 1 || c.MaxWatchesPerConnection < 1 || c.MaxConnections < 1 || c.MaxHTTPConnections < 1:

@@ -17,6 +17,7 @@ import (
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/server/rest"
 	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/web"
 )
 
 // reading is the node as metrics sees it.
@@ -152,11 +153,18 @@ func (n *Node) metricServices() (all []metrics.ServiceStatus, more bool) {
 	return all, false
 }
 
-// httpHandler is the server's probes, /metrics, the API and, if asked for, /debug/pprof/. Probes are for everybody.
+// httpHandler is the server's probes, /metrics, the API and, if asked for, the page and /debug/pprof/. Probes and the page,
+// which holds nothing of the registry, are for everybody.
 func (n *Node) httpHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", n.server.HTTPHandler())
 	mux.Handle("GET /metrics", n.server.StatusOnly(n.metrics.Handler()))
+	if n.cfg.Web {
+		mux.Handle(web.Root, web.Handler())
+		mux.Handle("GET /{$}", http.RedirectHandler(web.Root, http.StatusTemporaryRedirect))
+	} else {
+		mux.Handle(web.Root, web.Off())
+	}
 	if n.cfg.Pprof {
 		// Not by importing it alone, which would add it to http.DefaultServeMux.
 		profiles := http.NewServeMux()

@@ -186,6 +186,33 @@ func TestPprofIsOffUnlessAskedFor(t *testing.T) {
 	}
 }
 
+func TestPageIsOffUnlessAskedFor(t *testing.T) {
+	_, get := alone(t, nil)
+	if code, body := get("/ui/"); code != http.StatusNotFound || !strings.Contains(body, "--web") {
+		t.Errorf("without the flag: %d %q", code, body)
+	}
+	_, get = alone(t, func(cfg *Config) { cfg.Web = true })
+	for _, path := range []string{"/", "/ui"} {
+		if code, _ := get(path); code != http.StatusTemporaryRedirect {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+	for _, path := range []string{"/ui/", "/ui/events"} {
+		if code, body := get(path); code != http.StatusOK || !strings.Contains(body, "/ui/app.js") {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+	if code, _ := get("/nothing"); code != http.StatusNotFound {
+		t.Errorf("/nothing: %d", code)
+	}
+	cfg := DefaultConfig()
+	cfg.Name, cfg.DataDir, cfg.Web = "n1", os.TempDir(), true
+	cfg.Members = []Member{{Name: "n1", APIAddress: "127.0.0.1:1", PeerAddress: "127.0.0.1:2"}}
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "--http") {
+		t.Errorf("the page without HTTP: %v", err)
+	}
+}
+
 func TestSlowDiskAndFullBacklogAreTold(t *testing.T) {
 	log, said := lines()
 	n := &Node{log: log, metrics: metrics.New("v0")}

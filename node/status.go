@@ -41,6 +41,7 @@ func (n source) NodeStatus() server.NodeStatus {
 	st.Unsucceeded = s.Unsucceeded
 	st.Failed, st.Alarm = n.auditor.State()
 	st.Alarm = cmp.Or(st.Alarm, n.certificateAlarm(n.cfg.Now()))
+	st.CertificateExpires = n.certificateExpires()
 	if err := n.fsm.Halted(); err != nil {
 		st.Failed = err.Error()
 	}

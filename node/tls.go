@@ -150,6 +150,19 @@ func (n *Node) certificateAlarm(now time.Time) string {
 	return ""
 }
 
+// certificateExpires is when the node's certificate ends, or the first of the CAs above it; zero: it has none.
+func (n *Node) certificateExpires() time.Time {
+	if n.tls.source == nil {
+		return time.Time{}
+	}
+	for _, e := range n.tls.source.Expiries() {
+		if e.Use == "certificate" {
+			return e.End
+		}
+	}
+	return time.Time{}
+}
+
 // readTLS reads what the metrics show of TLS; nil in plain text.
 func (n *Node) readTLS() *metrics.TLS {
 	if n.tls.source == nil {

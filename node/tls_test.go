@@ -29,6 +29,19 @@ func TestCertificatesThatEndSoonAreTold(t *testing.T) {
 	}
 }
 
+// TestTheEndOfTheCertificateIsKnown and no CA's that the node only believes.
+func TestTheEndOfTheCertificateIsKnown(t *testing.T) {
+	n := &Node{}
+	if got := n.certificateExpires(); !got.IsZero() {
+		t.Errorf("in plain text: %v", got)
+	}
+	ca := tlstest.NewCA(t, "ca")
+	n.tls.source = tlstest.Open(t, ca.Issue([]string{"n1"}, tlstest.ExpiresIn(time.Hour)))
+	if left := time.Until(n.certificateExpires()); left < 55*time.Minute || left > 65*time.Minute {
+		t.Errorf("ends in %v, want an hour", left)
+	}
+}
+
 // TestNoClientIsAMember: also where members share one certificate.
 func TestNoClientIsAMember(t *testing.T) {
 	names := TLS{SharedPeerIdentity: true}.names()

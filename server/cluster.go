@@ -137,6 +137,9 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 		self.Storage = usage // nil with an error
 	}
 	self.ClockOffset = clockOffset(st.Clocks, s.node)
+	if !st.CertificateExpires.IsZero() {
+		self.CertificateExpires = timestamppb.New(st.CertificateExpires)
+	}
 	if !s.start.IsZero() {
 		self.StartTime = timestamppb.New(s.start)
 	}

@@ -21,6 +21,8 @@ func TestGetStatus(t *testing.T) {
 		c.nodes["n2"].agreement.change(func(st *NodeStatus) { st.AppliedIndex, st.CommitIndex = 100, 100 })
 		c.nodes["n3"].agreement.change(func(st *NodeStatus) { st.AppliedIndex, st.CommitIndex = 40, 50 })
 		c.nodes["n3"].registry.set("a", serving)
+		end := time.Now().Add(100 * time.Hour)
+		c.nodes["n3"].agreement.change(func(st *NodeStatus) { st.CertificateExpires = end })
 		res, err := c.nodes["n1"].cluster().GetStatus(timeout(t, 5*time.Second), &rollcallv1.GetStatusRequest{})
 		if err != nil {
 			t.Fatal(err)
@@ -35,6 +37,9 @@ func TestGetStatus(t *testing.T) {
 			names = append(names, name)
 			if m.GetLagEntries() != lag[name] {
 				t.Errorf("%s lags %d entries, want %d", name, m.GetLagEntries(), lag[name])
+			}
+			if told := m.GetCertificateExpires(); (name == "n3") != (told != nil) || told != nil && !told.AsTime().Equal(end) {
+				t.Errorf("the certificate of %s ends at %v", name, told)
 			}
 			if !m.GetReady() || m.GetVersion() != "v0.1.0" || m.GetMember().GetApiAddress() != name+":7600" || m.GetStartTime() == nil || m.GetLeaderAge() == nil || m.GetStorage().GetLogBytes() != 7 {
 				t.Errorf("%v", m)

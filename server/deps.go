@@ -264,6 +264,8 @@ type NodeStatus struct {
 	Failed    string // why it stopped serving, "" if it did not
 	Alarm     string // what somebody must look at although it serves, "" if nothing
 
+	CertificateExpires time.Time // of the node's certificate and those above it the first end; zero: it has none
+
 	Role    rollcallv1.Role
 	Term    uint64
 	Leader  string // "" if none is known

@@ -19,6 +19,7 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/devcluster"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/web"
 )
 
 // devConfig is the configuration of a dev cluster.
@@ -147,8 +148,8 @@ func serveArguments(cfg devConfig, self devcluster.Node, nodes []devcluster.Node
 	}
 	args := []string{
 		"serve", "--exit-with-parent", "--node", self.Name, "--data", data,
-		"--api-listen", self.APIAddress, "--peer-listen", self.PeerAddress, "--http", self.HTTPAddress,
-		"--web-writes", "--force-bootstrap=false", "--log-level", cfg.logLevel,
+		"--api-listen", self.APIAddress, "--peer-listen", self.PeerAddress, "--http", self.HTTPAddress, "--web", "--web-writes",
+		"--force-bootstrap=false", "--log-level", cfg.logLevel,
 	}
 	secure, err := devTLSArguments(cfg, self.Name)
 	if err != nil {
@@ -345,8 +346,9 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 			Data    string            `json:"data"`
 			CA      string            `json:"ca,omitempty"`
 			Token   string            `json:"token_file,omitempty"`
+			Page    string            `json:"page"`
 			Nodes   []devcluster.Node `json:"nodes"`
-		}{"nodes", err == nil, problem, data, o.ca, token, nodes})
+		}{"nodes", err == nil, problem, data, o.ca, token, o.page(nodes), nodes})
 		return
 	}
 	if problem != "" {
@@ -354,11 +356,21 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 	} else {
 		fmt.Fprintf(a.stdout, "ready after %s, data in %s\n", took.Round(100*time.Millisecond), data)
 	}
-	fmt.Fprint(a.stdout, hints(nodes, o.devTLSHint()+o.devTokenHint()))
+	fmt.Fprint(a.stdout, hints(nodes, o.devTLSHint()+o.devTokenHint(), o.page(nodes)))
 }
 
-// hints returns commands to try. It names the endpoints if they are not the default ones; secure are the lines for TLS and access.
-func hints(nodes []devcluster.Node, secure string) string {
+// page is the address of the page on the first node.
+func (o *devOutput) page(nodes []devcluster.Node) string {
+	scheme := "http"
+	if o.ca != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + nodes[0].HTTPAddress + web.Root
+}
+
+// hints returns commands to try. It names the endpoints if they are not the default ones; secure are the lines for TLS and access,
+// page is the page's address.
+func hints(nodes []devcluster.Node, secure, page string) string {
 	endpoints := devEndpoints(nodes)
 	var b strings.Builder
 	b.WriteString("\ntry, in another terminal:\n")
@@ -369,6 +381,7 @@ func hints(nodes []devcluster.Node, secure string) string {
 	b.WriteString("  rollcall watch shop/cart\n")
 	b.WriteString("  rollcall set shop/cart serving --reason \"hello\"\n")
 	b.WriteString("  rollcall status\n")
+	fmt.Fprintf(&b, "in a browser: %s\n", page)
 	if n := nodes[0]; len(nodes) > 2 && n.PID != 0 {
 		fmt.Fprintf(&b, "or \"kill -9 %d\" and see the others go on; Ctrl-C stops them all\n\n", n.PID)
 	} else {

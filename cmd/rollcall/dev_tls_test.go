@@ -65,7 +65,10 @@ func TestDevTLSArguments(t *testing.T) {
 		t.Error(got)
 	}
 	o := &devOutput{ca: "/d/tls/ca.crt"}
-	if got := hints(nodes, o.devTLSHint()); !strings.Contains(got, "  export ROLLCALL_CA=/d/tls/ca.crt\n") {
+	if got := hints(nodes, o.devTLSHint(), o.page(nodes)); !strings.Contains(got, "  export ROLLCALL_CA=/d/tls/ca.crt\n") {
+		t.Error(got)
+	}
+	if got := hints(nodes, "", o.page(nodes)); !strings.Contains(got, "\nin a browser: https://127.0.0.1:7602/ui/\n") {
 		t.Error(got)
 	}
 	o.ca = "/my data/ca.crt"

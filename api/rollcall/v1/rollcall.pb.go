@@ -5154,9 +5154,11 @@ type MemberStatus struct {
 	ClockOffset *durationpb.Duration `protobuf:"bytes,14,opt,name=clock_offset,json=clockOffset,proto3" json:"clock_offset,omitempty"`
 	Storage     *Storage             `protobuf:"bytes,15,opt,name=storage,proto3" json:"storage,omitempty"` // unset: it could not be read
 	// Members to which this one has not been able to connect for some seconds, by name.
-	CannotReach   []string `protobuf:"bytes,16,rep,name=cannot_reach,json=cannotReach,proto3" json:"cannot_reach,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CannotReach []string `protobuf:"bytes,16,rep,name=cannot_reach,json=cannotReach,proto3" json:"cannot_reach,omitempty"`
+	// When its certificate ends, or the first of the CAs above it; unset: it has none, or its version does not tell.
+	CertificateExpires *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=certificate_expires,json=certificateExpires,proto3" json:"certificate_expires,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *MemberStatus) Reset() {
@@ -5297,6 +5299,13 @@ func (x *MemberStatus) GetStorage() *Storage {
 func (x *MemberStatus) GetCannotReach() []string {
 	if x != nil {
 		return x.CannotReach
+	}
+	return nil
+}
+
+func (x *MemberStatus) GetCertificateExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CertificateExpires
 	}
 	return nil
 }
@@ -9050,7 +9059,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\areplica\x18\x05 \x01(\bR\areplica\x12.\n" +
 	"\x05phase\x18\x06 \x01(\x0e2\x18.rollcall.v1.MemberPhaseR\x05phase\x12!\n" +
 	"\fdirectory_id\x18\a \x01(\tR\vdirectoryId\x12!\n" +
-	"\fphase_detail\x18\b \x01(\tR\vphaseDetail\"\xe0\x04\n" +
+	"\fphase_detail\x18\b \x01(\tR\vphaseDetail\"\xad\x05\n" +
 	"\fMemberStatus\x12+\n" +
 	"\x06member\x18\x01 \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12%\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x11.rollcall.v1.RoleR\x04role\x12\x14\n" +
@@ -9072,7 +9081,8 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"hold_level\x18\r \x01(\rR\tholdLevel\x12<\n" +
 	"\fclock_offset\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\vclockOffset\x12.\n" +
 	"\astorage\x18\x0f \x01(\v2\x14.rollcall.v1.StorageR\astorage\x12!\n" +
-	"\fcannot_reach\x18\x10 \x03(\tR\vcannotReach\"\xa7\x01\n" +
+	"\fcannot_reach\x18\x10 \x03(\tR\vcannotReach\x12K\n" +
+	"\x13certificate_expires\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x12certificateExpires\"\xa7\x01\n" +
 	"\aStorage\x12%\n" +
 	"\x0eregistry_bytes\x18\x01 \x01(\x03R\rregistryBytes\x12\x1b\n" +
 	"\tlog_bytes\x18\x02 \x01(\x03R\blogBytes\x12%\n" +
@@ -9686,121 +9696,122 @@ var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
 	110, // 104: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
 	111, // 105: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
 	62,  // 106: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
-	61,  // 107: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	60,  // 108: rollcall.v1.AddMemberResponse.member:type_name -> rollcall.v1.Member
-	60,  // 109: rollcall.v1.RemoveMemberResponse.member:type_name -> rollcall.v1.Member
-	60,  // 110: rollcall.v1.ReplaceMemberResponse.member:type_name -> rollcall.v1.Member
-	60,  // 111: rollcall.v1.PromoteMemberResponse.member:type_name -> rollcall.v1.Member
-	79,  // 112: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	12,  // 113: rollcall.v1.AccessRole.actor:type_name -> rollcall.v1.Actor
-	110, // 114: rollcall.v1.AccessRole.time:type_name -> google.protobuf.Timestamp
-	110, // 115: rollcall.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	80,  // 116: rollcall.v1.Token.grants:type_name -> rollcall.v1.Grant
-	12,  // 117: rollcall.v1.Token.actor:type_name -> rollcall.v1.Actor
-	110, // 118: rollcall.v1.Token.time:type_name -> google.protobuf.Timestamp
-	80,  // 119: rollcall.v1.IdentityGrants.grants:type_name -> rollcall.v1.Grant
-	12,  // 120: rollcall.v1.IdentityGrants.actor:type_name -> rollcall.v1.Actor
-	110, // 121: rollcall.v1.IdentityGrants.time:type_name -> google.protobuf.Timestamp
-	12,  // 122: rollcall.v1.Auth.actor:type_name -> rollcall.v1.Actor
-	110, // 123: rollcall.v1.Auth.time:type_name -> google.protobuf.Timestamp
-	80,  // 124: rollcall.v1.WhoAmIResponse.grants:type_name -> rollcall.v1.Grant
-	110, // 125: rollcall.v1.WhoAmIResponse.expires:type_name -> google.protobuf.Timestamp
-	84,  // 126: rollcall.v1.GetAuthResponse.auth:type_name -> rollcall.v1.Auth
-	84,  // 127: rollcall.v1.SetAuthResponse.auth:type_name -> rollcall.v1.Auth
-	80,  // 128: rollcall.v1.CreateTokenRequest.grants:type_name -> rollcall.v1.Grant
-	111, // 129: rollcall.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	82,  // 130: rollcall.v1.CreateTokenResponse.token:type_name -> rollcall.v1.Token
-	82,  // 131: rollcall.v1.ListTokensResponse.tokens:type_name -> rollcall.v1.Token
-	81,  // 132: rollcall.v1.PutRoleResponse.role:type_name -> rollcall.v1.AccessRole
-	81,  // 133: rollcall.v1.ListRolesResponse.roles:type_name -> rollcall.v1.AccessRole
-	80,  // 134: rollcall.v1.PutGrantsRequest.grants:type_name -> rollcall.v1.Grant
-	83,  // 135: rollcall.v1.PutGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
-	83,  // 136: rollcall.v1.ListGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
-	16,  // 137: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	19,  // 138: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	21,  // 139: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	23,  // 140: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
-	26,  // 141: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
-	28,  // 142: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
-	30,  // 143: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
-	32,  // 144: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
-	34,  // 145: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
-	36,  // 146: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
-	38,  // 147: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
-	40,  // 148: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
-	44,  // 149: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	46,  // 150: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	48,  // 151: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
-	52,  // 152: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
-	50,  // 153: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
-	54,  // 154: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	56,  // 155: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	58,  // 156: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	63,  // 157: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	75,  // 158: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	77,  // 159: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	65,  // 160: rollcall.v1.Cluster.AddMember:input_type -> rollcall.v1.AddMemberRequest
-	67,  // 161: rollcall.v1.Cluster.RemoveMember:input_type -> rollcall.v1.RemoveMemberRequest
-	69,  // 162: rollcall.v1.Cluster.ReplaceMember:input_type -> rollcall.v1.ReplaceMemberRequest
-	71,  // 163: rollcall.v1.Cluster.PromoteMember:input_type -> rollcall.v1.PromoteMemberRequest
-	73,  // 164: rollcall.v1.Cluster.TransferLeadership:input_type -> rollcall.v1.TransferLeadershipRequest
-	85,  // 165: rollcall.v1.Access.WhoAmI:input_type -> rollcall.v1.WhoAmIRequest
-	87,  // 166: rollcall.v1.Access.CheckAccess:input_type -> rollcall.v1.CheckAccessRequest
-	89,  // 167: rollcall.v1.Access.GetAuth:input_type -> rollcall.v1.GetAuthRequest
-	91,  // 168: rollcall.v1.Access.SetAuth:input_type -> rollcall.v1.SetAuthRequest
-	93,  // 169: rollcall.v1.Access.CreateToken:input_type -> rollcall.v1.CreateTokenRequest
-	95,  // 170: rollcall.v1.Access.RevokeToken:input_type -> rollcall.v1.RevokeTokenRequest
-	97,  // 171: rollcall.v1.Access.ListTokens:input_type -> rollcall.v1.ListTokensRequest
-	99,  // 172: rollcall.v1.Access.PutRole:input_type -> rollcall.v1.PutRoleRequest
-	101, // 173: rollcall.v1.Access.DeleteRole:input_type -> rollcall.v1.DeleteRoleRequest
-	103, // 174: rollcall.v1.Access.ListRoles:input_type -> rollcall.v1.ListRolesRequest
-	105, // 175: rollcall.v1.Access.PutGrants:input_type -> rollcall.v1.PutGrantsRequest
-	107, // 176: rollcall.v1.Access.ListGrants:input_type -> rollcall.v1.ListGrantsRequest
-	17,  // 177: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	20,  // 178: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	22,  // 179: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	24,  // 180: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
-	27,  // 181: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
-	29,  // 182: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
-	31,  // 183: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
-	33,  // 184: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
-	35,  // 185: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
-	37,  // 186: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
-	39,  // 187: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
-	42,  // 188: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
-	45,  // 189: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	47,  // 190: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	49,  // 191: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
-	53,  // 192: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
-	51,  // 193: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
-	55,  // 194: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	57,  // 195: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	59,  // 196: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	64,  // 197: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	76,  // 198: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	78,  // 199: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	66,  // 200: rollcall.v1.Cluster.AddMember:output_type -> rollcall.v1.AddMemberResponse
-	68,  // 201: rollcall.v1.Cluster.RemoveMember:output_type -> rollcall.v1.RemoveMemberResponse
-	70,  // 202: rollcall.v1.Cluster.ReplaceMember:output_type -> rollcall.v1.ReplaceMemberResponse
-	72,  // 203: rollcall.v1.Cluster.PromoteMember:output_type -> rollcall.v1.PromoteMemberResponse
-	74,  // 204: rollcall.v1.Cluster.TransferLeadership:output_type -> rollcall.v1.TransferLeadershipResponse
-	86,  // 205: rollcall.v1.Access.WhoAmI:output_type -> rollcall.v1.WhoAmIResponse
-	88,  // 206: rollcall.v1.Access.CheckAccess:output_type -> rollcall.v1.CheckAccessResponse
-	90,  // 207: rollcall.v1.Access.GetAuth:output_type -> rollcall.v1.GetAuthResponse
-	92,  // 208: rollcall.v1.Access.SetAuth:output_type -> rollcall.v1.SetAuthResponse
-	94,  // 209: rollcall.v1.Access.CreateToken:output_type -> rollcall.v1.CreateTokenResponse
-	96,  // 210: rollcall.v1.Access.RevokeToken:output_type -> rollcall.v1.RevokeTokenResponse
-	98,  // 211: rollcall.v1.Access.ListTokens:output_type -> rollcall.v1.ListTokensResponse
-	100, // 212: rollcall.v1.Access.PutRole:output_type -> rollcall.v1.PutRoleResponse
-	102, // 213: rollcall.v1.Access.DeleteRole:output_type -> rollcall.v1.DeleteRoleResponse
-	104, // 214: rollcall.v1.Access.ListRoles:output_type -> rollcall.v1.ListRolesResponse
-	106, // 215: rollcall.v1.Access.PutGrants:output_type -> rollcall.v1.PutGrantsResponse
-	108, // 216: rollcall.v1.Access.ListGrants:output_type -> rollcall.v1.ListGrantsResponse
-	177, // [177:217] is the sub-list for method output_type
-	137, // [137:177] is the sub-list for method input_type
-	137, // [137:137] is the sub-list for extension type_name
-	137, // [137:137] is the sub-list for extension extendee
-	0,   // [0:137] is the sub-list for field type_name
+	110, // 107: rollcall.v1.MemberStatus.certificate_expires:type_name -> google.protobuf.Timestamp
+	61,  // 108: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	60,  // 109: rollcall.v1.AddMemberResponse.member:type_name -> rollcall.v1.Member
+	60,  // 110: rollcall.v1.RemoveMemberResponse.member:type_name -> rollcall.v1.Member
+	60,  // 111: rollcall.v1.ReplaceMemberResponse.member:type_name -> rollcall.v1.Member
+	60,  // 112: rollcall.v1.PromoteMemberResponse.member:type_name -> rollcall.v1.Member
+	79,  // 113: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	12,  // 114: rollcall.v1.AccessRole.actor:type_name -> rollcall.v1.Actor
+	110, // 115: rollcall.v1.AccessRole.time:type_name -> google.protobuf.Timestamp
+	110, // 116: rollcall.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	80,  // 117: rollcall.v1.Token.grants:type_name -> rollcall.v1.Grant
+	12,  // 118: rollcall.v1.Token.actor:type_name -> rollcall.v1.Actor
+	110, // 119: rollcall.v1.Token.time:type_name -> google.protobuf.Timestamp
+	80,  // 120: rollcall.v1.IdentityGrants.grants:type_name -> rollcall.v1.Grant
+	12,  // 121: rollcall.v1.IdentityGrants.actor:type_name -> rollcall.v1.Actor
+	110, // 122: rollcall.v1.IdentityGrants.time:type_name -> google.protobuf.Timestamp
+	12,  // 123: rollcall.v1.Auth.actor:type_name -> rollcall.v1.Actor
+	110, // 124: rollcall.v1.Auth.time:type_name -> google.protobuf.Timestamp
+	80,  // 125: rollcall.v1.WhoAmIResponse.grants:type_name -> rollcall.v1.Grant
+	110, // 126: rollcall.v1.WhoAmIResponse.expires:type_name -> google.protobuf.Timestamp
+	84,  // 127: rollcall.v1.GetAuthResponse.auth:type_name -> rollcall.v1.Auth
+	84,  // 128: rollcall.v1.SetAuthResponse.auth:type_name -> rollcall.v1.Auth
+	80,  // 129: rollcall.v1.CreateTokenRequest.grants:type_name -> rollcall.v1.Grant
+	111, // 130: rollcall.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	82,  // 131: rollcall.v1.CreateTokenResponse.token:type_name -> rollcall.v1.Token
+	82,  // 132: rollcall.v1.ListTokensResponse.tokens:type_name -> rollcall.v1.Token
+	81,  // 133: rollcall.v1.PutRoleResponse.role:type_name -> rollcall.v1.AccessRole
+	81,  // 134: rollcall.v1.ListRolesResponse.roles:type_name -> rollcall.v1.AccessRole
+	80,  // 135: rollcall.v1.PutGrantsRequest.grants:type_name -> rollcall.v1.Grant
+	83,  // 136: rollcall.v1.PutGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
+	83,  // 137: rollcall.v1.ListGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
+	16,  // 138: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	19,  // 139: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	21,  // 140: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	23,  // 141: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
+	26,  // 142: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
+	28,  // 143: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
+	30,  // 144: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
+	32,  // 145: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
+	34,  // 146: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
+	36,  // 147: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
+	38,  // 148: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
+	40,  // 149: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
+	44,  // 150: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	46,  // 151: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	48,  // 152: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
+	52,  // 153: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
+	50,  // 154: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
+	54,  // 155: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	56,  // 156: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	58,  // 157: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	63,  // 158: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	75,  // 159: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	77,  // 160: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	65,  // 161: rollcall.v1.Cluster.AddMember:input_type -> rollcall.v1.AddMemberRequest
+	67,  // 162: rollcall.v1.Cluster.RemoveMember:input_type -> rollcall.v1.RemoveMemberRequest
+	69,  // 163: rollcall.v1.Cluster.ReplaceMember:input_type -> rollcall.v1.ReplaceMemberRequest
+	71,  // 164: rollcall.v1.Cluster.PromoteMember:input_type -> rollcall.v1.PromoteMemberRequest
+	73,  // 165: rollcall.v1.Cluster.TransferLeadership:input_type -> rollcall.v1.TransferLeadershipRequest
+	85,  // 166: rollcall.v1.Access.WhoAmI:input_type -> rollcall.v1.WhoAmIRequest
+	87,  // 167: rollcall.v1.Access.CheckAccess:input_type -> rollcall.v1.CheckAccessRequest
+	89,  // 168: rollcall.v1.Access.GetAuth:input_type -> rollcall.v1.GetAuthRequest
+	91,  // 169: rollcall.v1.Access.SetAuth:input_type -> rollcall.v1.SetAuthRequest
+	93,  // 170: rollcall.v1.Access.CreateToken:input_type -> rollcall.v1.CreateTokenRequest
+	95,  // 171: rollcall.v1.Access.RevokeToken:input_type -> rollcall.v1.RevokeTokenRequest
+	97,  // 172: rollcall.v1.Access.ListTokens:input_type -> rollcall.v1.ListTokensRequest
+	99,  // 173: rollcall.v1.Access.PutRole:input_type -> rollcall.v1.PutRoleRequest
+	101, // 174: rollcall.v1.Access.DeleteRole:input_type -> rollcall.v1.DeleteRoleRequest
+	103, // 175: rollcall.v1.Access.ListRoles:input_type -> rollcall.v1.ListRolesRequest
+	105, // 176: rollcall.v1.Access.PutGrants:input_type -> rollcall.v1.PutGrantsRequest
+	107, // 177: rollcall.v1.Access.ListGrants:input_type -> rollcall.v1.ListGrantsRequest
+	17,  // 178: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	20,  // 179: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	22,  // 180: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	24,  // 181: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
+	27,  // 182: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
+	29,  // 183: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
+	31,  // 184: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
+	33,  // 185: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
+	35,  // 186: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
+	37,  // 187: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
+	39,  // 188: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
+	42,  // 189: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
+	45,  // 190: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	47,  // 191: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	49,  // 192: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
+	53,  // 193: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
+	51,  // 194: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
+	55,  // 195: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	57,  // 196: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	59,  // 197: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	64,  // 198: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	76,  // 199: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	78,  // 200: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	66,  // 201: rollcall.v1.Cluster.AddMember:output_type -> rollcall.v1.AddMemberResponse
+	68,  // 202: rollcall.v1.Cluster.RemoveMember:output_type -> rollcall.v1.RemoveMemberResponse
+	70,  // 203: rollcall.v1.Cluster.ReplaceMember:output_type -> rollcall.v1.ReplaceMemberResponse
+	72,  // 204: rollcall.v1.Cluster.PromoteMember:output_type -> rollcall.v1.PromoteMemberResponse
+	74,  // 205: rollcall.v1.Cluster.TransferLeadership:output_type -> rollcall.v1.TransferLeadershipResponse
+	86,  // 206: rollcall.v1.Access.WhoAmI:output_type -> rollcall.v1.WhoAmIResponse
+	88,  // 207: rollcall.v1.Access.CheckAccess:output_type -> rollcall.v1.CheckAccessResponse
+	90,  // 208: rollcall.v1.Access.GetAuth:output_type -> rollcall.v1.GetAuthResponse
+	92,  // 209: rollcall.v1.Access.SetAuth:output_type -> rollcall.v1.SetAuthResponse
+	94,  // 210: rollcall.v1.Access.CreateToken:output_type -> rollcall.v1.CreateTokenResponse
+	96,  // 211: rollcall.v1.Access.RevokeToken:output_type -> rollcall.v1.RevokeTokenResponse
+	98,  // 212: rollcall.v1.Access.ListTokens:output_type -> rollcall.v1.ListTokensResponse
+	100, // 213: rollcall.v1.Access.PutRole:output_type -> rollcall.v1.PutRoleResponse
+	102, // 214: rollcall.v1.Access.DeleteRole:output_type -> rollcall.v1.DeleteRoleResponse
+	104, // 215: rollcall.v1.Access.ListRoles:output_type -> rollcall.v1.ListRolesResponse
+	106, // 216: rollcall.v1.Access.PutGrants:output_type -> rollcall.v1.PutGrantsResponse
+	108, // 217: rollcall.v1.Access.ListGrants:output_type -> rollcall.v1.ListGrantsResponse
+	178, // [178:218] is the sub-list for method output_type
+	138, // [138:178] is the sub-list for method input_type
+	138, // [138:138] is the sub-list for extension type_name
+	138, // [138:138] is the sub-list for extension extendee
+	0,   // [0:138] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }

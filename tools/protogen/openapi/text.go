@@ -46,8 +46,8 @@ func sentence(text string) string {
 	return text
 }
 
-// startsWithName is a text that begins with the name of a field or a program, which keeps its case.
-var startsWithName = regexp.MustCompile(`^[a-z]+(_[a-z]+|:)`)
+// startsWithName is a text that begins with the name of a field or a file, which keeps its case.
+var startsWithName = regexp.MustCompile(`^[a-z]+(_[a-z]+|[:/])`)
 
 // summary splits a text behind its first sentence.
 func summary(text string) (string, string) {

@@ -1,0 +1,186 @@
+// The way of every change: fill in, check by a dry run, see what would change, apply.
+
+import { announce, h, replace, type Child } from "../dom";
+import { ApiError, requestID, send } from "../api";
+import { whoami } from "../me";
+import type { BrokenRule } from "../types";
+import { broken } from "../words/rule";
+import { printable } from "../words/text";
+import { advice, message } from "./advice";
+import { field, input, p, tick } from "./fields";
+
+// What a change answers, or its dry run.
+export interface Answer {
+  changed?: boolean; // false: it is so already
+  revision?: number;
+  broken_rules?: BrokenRule[];
+}
+
+export interface Intent<A> {
+  title: string;
+  about: Child[]; // what the change does
+  fields?: Child[];
+  // look finds out what there is now, before each check: a change is made only over what the check showed.
+  look?(): Promise<void>;
+  request(): [method: "PUT" | "POST" | "DELETE", path: string, fields?: object];
+  preview?(a: A): Child[]; // what a dry run answered
+  plain?: boolean; // there is no dry run, no reason and no request id
+  verb: string; // of the button that does it
+  done?(a: A): string;
+}
+
+// The name that a caller without an identity gave is kept as long as the page.
+let named = "";
+
+// run opens the dialog. When it closes: whether the change was made, or may have been.
+export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
+  const { plain } = i;
+  const reason = input({ "data-test": "dialog-reason", required: true, maxlength: 1024 });
+  const actor = input({ maxlength: 256, value: named });
+  const who = h("div");
+  const result = h("section", { class: "dryrun", "data-test": "dialog-dryrun", tabindex: -1, hidden: true });
+  const error = h("p", { class: "error", "data-test": "dialog-error", role: "alert", tabindex: -1, hidden: true });
+  const fields = h("fieldset", { "aria-labelledby": "change" }, ...(i.fields ?? []), ...(plain ? [] : [field("Reason", reason, "It stands in the history."), who]));
+  const close = (label: string) => h("button", { type: "button", "data-test": "dialog-close", onClick: () => dialog.close() }, label);
+  const check = h("button", { "data-test": "dialog-check" }, "Check");
+  const apply = h("button", { type: plain ? "submit" : "button", class: "primary", "data-test": "dialog-submit" }, i.verb);
+  const form = h("form", { autocomplete: "off" },
+    h("h2", { id: "change" }, i.title), h("div", { id: "about" }, ...i.about), fields, result, error,
+    h("div", { class: "buttons" }, close("Cancel"), !plain && check, apply));
+  const dialog = h("dialog", { class: "dialog change", "data-test": "dialog", "aria-labelledby": "change", "aria-describedby": "about" }, form);
+
+  let checked: Record<string, unknown> | null = plain ? {} : null; // what apply would send
+  let breaks: HTMLInputElement | undefined, why: HTMLInputElement, rules: string[]; // of the glass, if rules would be broken
+  let request = "";
+  let busy = false, applying = false, maybe = false, made = false;
+
+  const show = (el: HTMLElement, ...children: Child[]) => {
+    replace(el, ...children);
+    el.hidden = false;
+    el.focus();
+  };
+  const refresh = () => {
+    fields.disabled = check.disabled = busy || maybe;
+    if (breaks) breaks.disabled = why.disabled = busy || maybe;
+    apply.disabled = busy || !checked || Boolean(breaks && !(breaks.checked && why.value.trim()));
+  };
+  const forget = () => {
+    if (plain) return;
+    checked = null;
+    breaks = undefined;
+    result.hidden = true;
+    request = "";
+  };
+  const call = (common: object): Promise<A> => {
+    const [method, path, rest] = i.request();
+    const all = { ...common, ...rest };
+    return method === "DELETE" ? send(method, path, undefined, all) : send(method, path, all);
+  };
+
+  async function look() {
+    named = actor.value.trim();
+    const common = { reason: reason.value.trim(), actor: named || undefined };
+    const dry = { ...common, validate_only: true };
+    let rulesBroken: BrokenRule[] | undefined, answer: A;
+    await i.look?.();
+    try {
+      answer = await call(dry);
+    } catch (e) {
+      if (!(e instanceof ApiError) || e.reason !== "RULE_BROKEN") throw e;
+      rulesBroken = e.details.broken_rules as BrokenRule[];
+      rules = e.details.more_broken_rules ? ["*"] : rulesBroken.map((r) => r.rule);
+      show(result, list(rulesBroken, "would "));
+      answer = await call({ ...dry, break_glass: rules }); // what would change if they may be broken
+      breaks = h("input", { type: "checkbox" });
+      why = input({ maxlength: 400 });
+    }
+    rulesBroken = answer.broken_rules ?? rulesBroken;
+    const idle = answer.changed === false;
+    show(result, ...(idle ? [p("It is so already: nothing would change.")] : i.preview?.(answer) ?? [p("Nothing stands against it.")]),
+      list(rulesBroken, "would "), breaks && tick(breaks, "Break the rules all the same"), breaks && field("Why they may be broken", why));
+    if (!idle) checked = common;
+  }
+
+  async function change() {
+    applying = true;
+    const all = { ...checked };
+    if (!plain) all.request_id = request ||= requestID();
+    if (breaks) {
+      all.break_glass = rules;
+      all.reason += "; rules may be broken: " + why.value.trim();
+    }
+    try {
+      const a = await call(all);
+      made = true;
+      const text = i.done?.(a) ?? `${i.title}: done, revision ${a.revision}.`, end = close("Close");
+      replace(form, h("h2", { id: "change" }, "Done"), h("p", { id: "about", "data-test": "dialog-done" }, text),
+        list(a.broken_rules, ""), h("div", { class: "buttons" }, end));
+      announce(text);
+      end.focus();
+    } catch (e) {
+      // Once the outcome of a try is unknown, only what the registry itself decided is the answer of all tries.
+      if ((e as ApiError).written === "no" && (!maybe || /^(FAILED_PRE|ABORTED|ALREADY|NOT_FOUND)/.test((e as ApiError).code))) {
+        maybe = false;
+        apply.textContent = i.verb;
+        forget();
+        throw e;
+      }
+      maybe = true;
+      apply.textContent = "Try again";
+      show(error, `It is not known whether the change was made: ${message(e)}. It may have been, or may still be. `, plain
+        ? "Look at what there is now before you try again."
+        : "“Try again” sends the same change with the same id: within ten minutes it is made once, however often you try.");
+    } finally {
+      applying = false;
+    }
+  }
+
+  // step runs one step at a time, so that a double click does nothing twice.
+  async function step(what: () => Promise<void>) {
+    if (busy) return;
+    busy = true;
+    error.hidden = true;
+    refresh();
+    try {
+      await what();
+    } catch (e) {
+      show(error, `Nothing was changed: ${message(e)}. ${advice(e)}`);
+    }
+    busy = false;
+    refresh();
+  }
+
+  form.addEventListener("submit", (e) => {
+    e.preventDefault();
+    forget();
+    void step(plain ? change : look);
+  });
+  if (!plain) apply.addEventListener("click", () => void step(change));
+  form.addEventListener("input", (e) => {
+    if (!result.contains(e.target as Node)) forget();
+    refresh();
+  });
+  // While an answer is awaited, the first Escape does nothing.
+  dialog.addEventListener("cancel", (e) => applying && e.preventDefault());
+
+  const ask = (me: string) => {
+    actor.required = !me;
+    replace(who, field(me ? `For whom ${me} acts, if for another` : "Your name", actor, !me && "You proved no identity, so the name is not verified."));
+  };
+  whoami().then((me) => ask(me.identity === "anonymous" ? "" : printable(me.identity)), () => ask(""));
+  const back = document.activeElement as HTMLElement;
+  document.body.append(dialog);
+  refresh();
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => {
+    dialog.remove();
+    (back.isConnected ? back : document.getElementById("main"))?.focus();
+    resolve(made || maybe || applying);
+  }));
+}
+
+// list names rules. would: "would ", or "" if it is done.
+function list(rules: BrokenRule[] | undefined, would: "would " | ""): Child {
+  return rules?.length && h("div", { class: "broken" }, `▲ It ${would ? "would break" : "broke"}:`,
+    h("ul", null, ...rules.map((r) => h("li", { "data-test": "broken-rule" }, broken([r], `${would}serve`)))));
+}

@@ -1,0 +1,128 @@
+// The bar at the top: where one is, how the node and the connection are, who one is. And the banner, when what is shown may be old.
+import { onToken, token } from "./api";
+import { onCluster, standing } from "./cluster";
+import { h, replace, text } from "./dom";
+import { duration, number, plural, stamp } from "./format";
+import { loginBox } from "./login";
+import { refreshMe, whoami } from "./me";
+import { services } from "./store";
+import { onConnection, type StreamState } from "./stream";
+
+const words: Record<StreamState, [shape: string, label: string, title: string]> = {
+  connecting: ["◌", "connecting", "The page connects to the node."],
+  live: ["●", "live", "What is shown is what the node knows now."],
+  lost: ["▲", "lost", "The connection is lost. The page tries again by itself."],
+  hidden: ["○", "paused", "The page gets nothing while it cannot be seen."],
+};
+
+export const tabs: [path: string, title: string][] = [
+  ["", "Map"],
+  ["events", "Events"],
+  ["cluster", "Cluster"],
+  ["access", "Access"],
+];
+
+export interface Header {
+  el: HTMLElement;
+  banner: HTMLElement;
+  at(path: string): void;
+}
+
+export function header(): Header {
+  const links = tabs.map(([path, title]) => h("a", { href: "/ui/" + path, "data-path": path }, title));
+  const state = h("span", { class: "conn", "data-test": "conn-state", role: "status" });
+  const node = h("a", { class: "node", href: "/ui/cluster" });
+  const problems = h("a", { class: "problems", href: "/ui/cluster", hidden: true });
+  const who = h("button", { class: "who", type: "button", "data-test": "who", "aria-haspopup": "dialog", onClick: () => void loginBox() }, "…");
+  const banner = h("div", { class: "banner", role: "alert", hidden: true });
+
+  let connection: StreamState = "connecting", since = Date.now();
+
+  const drawConnection = (): void => {
+    const [shape, label, title] = words[connection];
+    if (state.dataset.state === connection) return;
+    state.dataset.state = connection;
+    state.title = title;
+    replace(state, h("span", { class: "shape", "aria-hidden": "true" }, shape), " " + label);
+  };
+
+  // What is shown may be old if the stream is lost, if the node does not answer, or if it has no quorum.
+  const drawBanner = (): void => {
+    const { status, at, error } = standing();
+    let line = "";
+    if (connection === "lost") {
+      line = `The connection to the node is lost. What is shown is as of ${stamp(since)}, ${duration((Date.now() - since) / 1000)} ago. The page tries again by itself.`;
+    } else if (error && !error.status && status) {
+      line = `The node does not answer. What is shown of the cluster is as of ${stamp(at)}, ${duration((Date.now() - at) / 1000)} ago.`;
+    } else if (status && !status.leader) {
+      const age = status.members.find((m) => m.member.name === status.node)?.leader_age_seconds;
+      line = `${status.node} hears no leader, so nothing can be changed` + (age === undefined ? ". " : ` and nothing new comes: what is shown is ${duration(age)} old. `) + "See Cluster for why.";
+    }
+    banner.hidden = line === "";
+    text(banner, line);
+  };
+
+  const drawCluster = (): void => {
+    const { status } = standing();
+    if (status) {
+      const revision = Math.max(status.revision, services.synced ? services.revision : 0);
+      text(node, `${status.node} · revision ${number(revision)}`);
+      node.title = `Cluster ${status.cluster_id}, seen by node ${status.node}`;
+      problems.hidden = status.problems.length === 0;
+      text(problems, "▲ " + plural(status.problems.length, "problem"));
+      problems.title = status.problems.slice(0, 5).join("\n");
+    }
+    drawBanner();
+  };
+
+  const drawWho = (): void => {
+    whoami().then(
+      (w) => {
+        text(who, w.identity);
+        who.title = w.enforced ? `The node takes you for ${w.identity} (${w.how}).` : "Access is not enforced: everybody may do everything.";
+      },
+      (e) => {
+        text(who, token() ? "sign in again" : "sign in");
+        who.title = String(e.message);
+      },
+    );
+  };
+
+  onConnection((s, from) => {
+    const back = connection === "lost" && s === "live";
+    connection = s;
+    since = from;
+    drawConnection();
+    drawBanner();
+    if (back) {
+      refreshMe();
+      drawWho();
+    }
+  });
+  onCluster(drawCluster);
+  services.subscribe(() => {
+    if (standing().status) drawCluster();
+  });
+  onToken(drawWho);
+  drawWho();
+  setInterval(() => {
+    if (!document.hidden && !banner.hidden) drawBanner();
+  }, 1000);
+
+  const el = h("header", { class: "bar" },
+    h("a", { class: "skip", href: "#main" }, "Skip to the content"),
+    h("a", { class: "brand", href: "/ui/" }, "Rollcall"),
+    h("nav", { "aria-label": "Views" }, ...links),
+    h("div", { class: "facts" }, problems, node, state, who),
+  );
+  return {
+    el,
+    banner,
+    at(path) {
+      for (const a of links) {
+        if (a.dataset.path === path || (path === "service" && a.dataset.path === "")) a.setAttribute("aria-current", "page");
+        else a.removeAttribute("aria-current");
+      }
+    },
+  };
+}

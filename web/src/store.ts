@@ -1,0 +1,187 @@
+// The services and their statuses, as the node's stream tells them. Counts are kept as changes come, never counted anew. Nothing is
+// kept of a service that was deleted.
+import { known } from "./format";
+import type { ServicesMessage, Status } from "./types";
+
+export interface Counts {
+  SERVING: number;
+  NOT_SERVING: number;
+  UNKNOWN: number;
+  SERVICE_UNKNOWN: number;
+  total: number;
+}
+
+export interface Service {
+  name: string;
+  status: Status;
+  time: number; // ms, since when it has the status; 0: not known
+  group: Group;
+  seen: number; // in which state of the registry it was told last
+}
+
+export interface Group {
+  name: string; // first part of the names, without "/"; "": of names with one part
+  counts: Counts;
+}
+
+// Change is what is other than at the notification before.
+export interface Change {
+  all: boolean; // too much to name: look at everything
+  names: Set<string>; // changed, added or deleted
+}
+
+export function noCounts(): Counts {
+  return { SERVING: 0, NOT_SERVING: 0, UNKNOWN: 0, SERVICE_UNKNOWN: 0, total: 0 };
+}
+
+// groupOf is the first part of a name.
+export function groupOf(name: string): string {
+  const slash = name.indexOf("/");
+  return slash < 0 ? "" : name.slice(0, slash);
+}
+
+// badness orders groups: any NOT_SERVING is worse than all UNKNOWN.
+export function worse(a: Counts, b: Counts): number {
+  return b.NOT_SERVING - a.NOT_SERVING || b.UNKNOWN - a.UNKNOWN || b.SERVICE_UNKNOWN - a.SERVICE_UNKNOWN;
+}
+
+export const notifyEvery = 250; // ms
+const mostNames = 5_000; // named in one notification
+
+export class Store {
+  services = new Map<string, Service>();
+  byGroup = new Map<string, Group>();
+  counts = noCounts();
+  bad = new Set<string>(); // not SERVING
+  revision = 0;
+  synced = false; // all that the registry has is here
+  loaded = false; // it was so once: what is shown is a whole picture, maybe an old one
+
+  private state = 0;
+  private change: Change = { all: false, names: new Set() };
+  private dirty = false;
+  private subscribers = new Set<(c: Change) => void>();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private last = -notifyEvery;
+
+  constructor(private now: () => number = () => performance.now()) {}
+
+  // begin: the stream tells all services anew. What is here stays until it is over, so that the picture does not go blank.
+  begin(): void {
+    this.state++;
+    this.synced = false;
+    this.mark();
+  }
+
+  // clear forgets everything: the caller is another, or the cluster is.
+  clear(): void {
+    this.services.clear();
+    this.byGroup.clear();
+    this.bad.clear();
+    this.counts = noCounts();
+    this.revision = 0;
+    this.synced = this.loaded = false;
+    this.change.all = true;
+    this.mark();
+  }
+
+  apply(m: ServicesMessage): void {
+    for (const r of m.services) this.put(r.service, known(r.status), r.status_time ? Date.parse(r.status_time) : 0);
+    for (const name of m.deleted) this.remove(name);
+    if (m.revision > this.revision) this.revision = m.revision;
+    if (m.synced && !this.synced) {
+      for (const s of this.services.values()) {
+        if (s.seen !== this.state) this.remove(s.name);
+      }
+      this.synced = this.loaded = true;
+    }
+    this.mark();
+  }
+
+  private put(name: string, status: Status, time: number): void {
+    const s = this.services.get(name);
+    if (!s) {
+      const key = groupOf(name);
+      let group = this.byGroup.get(key);
+      if (!group) this.byGroup.set(key, (group = { name: key, counts: noCounts() }));
+      this.services.set(name, { name, status, time, group, seen: this.state });
+      this.count(group, status, 1);
+      if (status !== "SERVING") this.bad.add(name);
+    } else {
+      s.seen = this.state;
+      if (s.status === status && s.time === time) return;
+      if (s.status !== status) {
+        this.count(s.group, s.status, -1);
+        this.count(s.group, status, 1);
+        if (status === "SERVING") this.bad.delete(name);
+        else this.bad.add(name);
+      }
+      s.status = status;
+      s.time = time;
+    }
+    this.touch(name);
+  }
+
+  private remove(name: string): void {
+    const s = this.services.get(name);
+    if (!s) return;
+    this.services.delete(name);
+    this.bad.delete(name);
+    this.count(s.group, s.status, -1);
+    if (s.group.counts.total === 0) this.byGroup.delete(s.group.name);
+    this.touch(name);
+  }
+
+  private count(g: Group, status: Status, by: number): void {
+    g.counts[status] += by;
+    g.counts.total += by;
+    this.counts[status] += by;
+    this.counts.total += by;
+  }
+
+  private touch(name: string): void {
+    if (this.change.all || this.subscribers.size === 0) return;
+    this.change.names.add(name);
+    if (this.change.names.size > mostNames) {
+      this.change.all = true;
+      this.change.names.clear();
+    }
+  }
+
+  // worst returns the groups, worst first.
+  worst(): Group[] {
+    return [...this.byGroup.values()].sort((a, b) => worse(a.counts, b.counts) || (a.name < b.name ? -1 : 1));
+  }
+
+  // subscribe calls f at most four times a second with what changed since.
+  subscribe(f: (c: Change) => void): () => void {
+    this.subscribers.add(f);
+    return () => {
+      this.subscribers.delete(f);
+      if (this.subscribers.size === 0) {
+        clearTimeout(this.timer);
+        this.timer = undefined;
+        this.change = { all: false, names: new Set() };
+      }
+    };
+  }
+
+  private mark(): void {
+    this.dirty = true;
+    if (this.timer !== undefined || this.subscribers.size === 0) return;
+    this.timer = setTimeout(() => this.notify(), Math.max(0, this.last + notifyEvery - this.now()));
+  }
+
+  private notify(): void {
+    this.timer = undefined;
+    if (!this.dirty) return;
+    this.dirty = false;
+    this.last = this.now();
+    const c = this.change;
+    this.change = { all: false, names: new Set() };
+    for (const f of this.subscribers) f(c);
+  }
+}
+
+// services is the store of this tab.
+export const services = new Store();

@@ -1,0 +1,144 @@
+// The cluster as the node that answers sees it: members, problems, rules, overrides, limits.
+
+import { get, headers } from "../api";
+import { askCluster, onCluster, standing } from "../cluster";
+import { clearOverrideDialog, overrideDialog, removeRuleDialog, ruleDialog, shutdownDialog, transferDialog } from "../dialogs";
+import { asks } from "../dialog/rule";
+import { p } from "../dialog/fields";
+import { h, type Child } from "../dom";
+import { bytes, number, statusBadge, time } from "../format";
+import { may } from "../me";
+import { patch } from "../patch";
+import type { ClusterStatus, LeaseGuard, MemberStatus, Override, Rule } from "../types";
+import { printable } from "../words/text";
+import { distance } from "../words/rule";
+import { remaining, twoUnits } from "../words/time";
+import type { Ctx } from "../view";
+import { button, by, command, ends, facts, section, spoken, table } from "./parts";
+
+const every = 2_000, seldom = 10_000; // ms
+
+// What is asked for more seldom than the status. What is undefined is not known.
+interface Layers {
+  rules?: { rules: Rule[] };
+  overrides?: { overrides: Override[] };
+  leases?: { guard?: LeaseGuard };
+  watches?: string; // of the node that answers
+  may: Record<string, boolean>;
+}
+
+type Change = (dialog: () => Promise<boolean>) => () => void;
+
+export function mount(root: HTMLElement, _params: URLSearchParams, _ctx: Ctx): () => void {
+  const l: Layers = { may: {} };
+  const el = h("div");
+  root.append(h("div", { class: "view" }, h("h1", null, "Cluster"), el));
+  let asked = 0;
+
+  const draw = () => patch(el, h("div", null, ...page(l, change)));
+  const ask = async () => {
+    if (document.hidden) return;
+    asked = Date.now();
+    const known = async <K extends keyof Layers>(key: K, asking: Promise<Layers[K]>) => { l[key] = (await asking.catch(() => undefined)) as Layers[K]; };
+    await Promise.all([
+      known("rules", get("rules")), known("overrides", get("overrides")), known("leases", get("leases", { page_size: 1 })), known("watches", watches()),
+      ...["cluster", "rules", "override"].map(async (verb) => { l.may[verb] = await may(verb); }),
+    ]);
+    draw();
+  };
+  const change: Change = (dialog) => async () => {
+    if (await dialog()) void ask(), void askCluster();
+  };
+  const tick = () => {
+    void askCluster();
+    if (Date.now() - asked >= seldom) void ask();
+  };
+  const off = onCluster(draw), timer = setInterval(tick, every);
+  tick();
+  return () => { off(); clearInterval(timer); };
+}
+
+// watches reads how many there are, which a node says in its metrics alone.
+async function watches(): Promise<string> {
+  const text = await (await fetch("/metrics", { headers: headers() })).text();
+  const [now, most] = ["", "_limit"].map((s) => number(+new RegExp(`^rollcall_watches${s} (.*)`, "m").exec(text)![1]!));
+  return `${now} of ${most}`;
+}
+
+function page(l: Layers, change: Change): Child[] {
+  const { status: c, at, error } = standing();
+  const old = error && h("p", { class: "panel bad", role: "alert" }, `▲ ${error.message}. `, c && "What follows is of ", c && time(new Date(at).toISOString(), true));
+  if (!c) return [old || "…"];
+  const guard = l.leases?.guard;
+  return [
+    old,
+    facts(
+      "Cluster", c.cluster_id || "none yet",
+      "Leader", `${c.leader || "▲ none"} (term ${c.term})`,
+      "Revision", number(c.revision),
+      "Changes", c.writable ? "are taken" : "▲ are refused",
+      "Feature level", c.level + (c.level_held && ": " + printable(c.level_held)),
+      "Access", c.access_enforced ? "is enforced" : "is not enforced: everybody may do everything",
+      "Lease guard", !l.leases ? undefined : guard?.engaged
+        ? `▲ holds all leases: ${number(guard.late)} of ${number(guard.live)} were late. If their reporters are dead: rollcall lease release-guard` : "holds none",
+      `Watches of ${c.node}`, l.watches,
+    ),
+    !c.leader && c.cluster_id && alone(c),
+    section("Problems", c.problems.length
+      ? h("ul", { class: "panel bad" }, ...c.problems.map((text) => h("li", { "data-test": "problem" }, ...spoken(text))))
+      : "● None is known."),
+    section("Members",
+      h("div", { class: "cards" }, ...c.members.map(card)),
+      l.may.cluster && c.members.length > 1 && p(button("Hand leadership over", "", "", change(() => transferDialog(standing().status!)))),
+      p("Other changes of members are commands: ", ...["add NAME --peer HOST:PORT", "replace NAME", "remove NAME"].map((verb) => command("rollcall member " + verb)))),
+    section("Rules", listed("Rule|Asks for|Now|Set by|", l.rules?.rules, (r) => [
+      printable(r.name), asks(r), h("span", { class: r.serving < r.needed && "error" }, r.serving < r.needed && "▲ ", distance(r)), by(r),
+      l.may.rules && h("span", null, button("Change", r.name, r.revision, change(() => ruleDialog(r))), button("Remove", r.name, r.revision, change(() => removeRuleDialog(r)))),
+    ]), l.may.rules && button("Add a rule", "", "", change(ruleDialog))),
+    section("Overrides", listed("Pattern|Status|Ends|Set by|", l.overrides?.overrides, (o) => [
+      printable(o.pattern), statusBadge(o.status), ends(o.expire_time, 0), by(o),
+      l.may.override && button("End", o.pattern, o.revision, change(() => clearOverrideDialog(o))),
+    ]), ...(l.may.override ? [button("Set an override", "", "", change(() => overrideDialog(""))), button("Shut the registry down", "", "", change(() => shutdownDialog("")))] : [])),
+  ];
+}
+
+// alone says what it means that there is no leader, and what to do (docs/night.md).
+function alone(c: ClusterStatus): HTMLElement {
+  const voters = c.members.filter((m) => m.member.voter);
+  const silent = voters.filter((m) => !m.start_time).map((m) => m.member.name);
+  const age = c.members.find((m) => m.member.name === c.node)?.leader_age_seconds;
+  return h("section", { class: "panel bad" }, h("h2", null, "▲ No leader: nothing can be changed"),
+    p(`Reads go on. ${c.node} last heard a leader ${age === undefined ? "before it was started" : remaining(age) + " ago"}, and shows what it knew then. No override and no lease ends.`),
+    p(`${(voters.length >> 1) + 1} of ${voters.length} voters must run and reach each other. No answer from ${silent.join(", ") || "none"}: start those with their data directories, and all goes on.`),
+    p("Only if too many are lost for good (docs/night.md): stop the rest, choose a directory by ", command("rollcall recover --inspect DIRECTORY..."), " and make a new cluster of it by ", command("rollcall recover --data DIRECTORY")));
+}
+
+function card(m: MemberStatus): HTMLElement {
+  const { name, phase, voter, phase_detail, api_address, peer_address } = m.member;
+  const s = m.storage, off = m.clock_offset_seconds, heard = m.leader_age_seconds, end = m.certificate_expires;
+  return h("article", { class: "panel", "data-test": "cluster-node", "data-key": name },
+    h("h3", null, name + " ", h("span", { class: "muted" }, m.role)),
+    m.error && h("p", { class: "error" }, "▲ ", ...spoken(m.error)),
+    facts(
+      "Ready", m.ready ? "● yes" : "▲ no",
+      "Phase", (phase ?? (voter ? "voter" : "unknown")) + (phase_detail ? ": " + printable(phase_detail) : ""),
+      "API, peers", `${api_address}, ${peer_address}`,
+      ...(m.start_time ? [
+        "Revision", number(m.revision),
+        "Lag", m.lag_entries + " log entries",
+        "Term", m.term,
+        "Heard a leader", m.role === "leader" ? "leads" : heard === undefined ? heard : twoUnits(heard) + " ago",
+        "Clock", off === undefined ? off : Math.abs(off) < 0.001 ? "right" : `${twoUnits(Math.abs(off))} ${off < 0 ? "behind" : "ahead"}`,
+        "Certificate ends", end && ends(end, 0),
+        "Version", `${m.version}, level ${m.max_level}` + (m.hold_level ? ` held at ${m.hold_level}` : ""),
+        "Runs for", remaining((Date.now() - Date.parse(m.start_time)) / 1000),
+        "Registry, log, snapshots", s && [s.registry_bytes, s.log_bytes, s.snapshot_bytes].map(bytes).join(", "),
+        "Free", s?.free_bytes === undefined ? undefined : bytes(s.free_bytes),
+        ...(m.cannot_reach.length ? ["Cannot reach", "▲ " + m.cannot_reach.join(", ")] : []),
+      ] : ["All else", undefined]),
+    ));
+}
+
+function listed<T>(heads: string, list: T[] | undefined, row: (t: T) => Child[]): HTMLElement {
+  return list?.length ? table(heads, list.map(row)) : p(list ? "None." : "unknown");
+}
