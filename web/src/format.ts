@@ -72,11 +72,9 @@ export function refreshAges(el: ParentNode): void {
   }
 }
 
-const grouped = new Intl.NumberFormat("en");
-
 // number writes 100000 as "100,000".
 export function number(n: number): string {
-  return grouped.format(n);
+  return String(n).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 export function plural(n: number, one: string, many = one + "s"): string {
