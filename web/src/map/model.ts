@@ -74,7 +74,7 @@ export class Model {
     const key = slash < 0 ? "" : name.slice(0, slash + 1);
     let b = this.boxes.get(key);
     if (!b) {
-      const label = key ? key.slice(this.prefix.length) : this.prefix || "without a group";
+      const label = key ? key.slice(this.prefix.length) : this.prefix || "no group";
       this.boxes.set(key, (b = { key, label, prefix: key, names: [], codes: [], counts: noCounts() }));
     }
     return b;
