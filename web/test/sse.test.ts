@@ -1,12 +1,11 @@
 import { Parser, type Sent } from "../src/sse";
 import { equal, test } from "./harness";
 
-function parse(...pieces: string[]): { events: Sent[]; comments: number; parser: Parser } {
+function parse(...pieces: string[]): { events: Sent[]; parser: Parser } {
   const events: Sent[] = [];
-  let comments = 0;
-  const parser = new Parser((e) => events.push(e), () => comments++);
+  const parser = new Parser((e) => events.push(e));
   for (const p of pieces) parser.push(p);
-  return { events, comments, parser };
+  return { events, parser };
 }
 
 const stream = "\ufeffretry: 2000\r\n\r\n: hello\r\n\r\nid: 5@c\r\nevent: services\r\ndata: {\"a\":\r\ndata:1}\r\n\r\ndata\r\n\r\n:\n\nid\ndata:  two\rdata: lines\r\rdata: not ended";
@@ -17,9 +16,8 @@ const want: Sent[] = [
 ];
 
 test("a stream in one piece", () => {
-  const { events, comments, parser } = parse(stream);
+  const { events, parser } = parse(stream);
   equal(events, want);
-  equal(comments, 2, "comments");
   equal(parser.retry, 2000, "retry");
 });
 
