@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -13,14 +14,14 @@ import (
 )
 
 // BenchmarkGetService reads one service over HTTP and over gRPC, each on one connection of TCP, call after call, and
-// within the process without either.
+// within the process without either. http-nothing is an HTTP server that does nothing.
 func BenchmarkGetService(b *testing.B) {
 	c := newTestCluster(b, 1)
 	c.elect("n1")
 	n := web(b, c.nodes["n1"])
 	n.registry.set("team-01/service-0001", serving)
-	b.Run("http", func(b *testing.B) {
-		req, err := http.NewRequestWithContext(b.Context(), "GET", n.url+"/api/v1/services/team-01/service-0001", nil)
+	get := func(b *testing.B, url string) {
+		req, err := http.NewRequestWithContext(b.Context(), "GET", url, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -33,6 +34,12 @@ func BenchmarkGetService(b *testing.B) {
 			_, _ = io.Copy(io.Discard, res.Body)
 			res.Body.Close()
 		}
+	}
+	b.Run("http", func(b *testing.B) { get(b, n.url+"/api/v1/services/team-01/service-0001") })
+	b.Run("http-nothing", func(b *testing.B) {
+		nothing := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		defer nothing.Close()
+		get(b, nothing.URL)
 	})
 	b.Run("grpc", func(b *testing.B) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
