@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +50,7 @@ type Reading struct {
 	Peers        map[string]bool          // by member: the last try to reach it succeeded
 	MemberPhases map[string]string        // by member: "joining", "voter", "replica" or "leaving"
 	RPCs         []RPC
+	HTTPRequests []HTTPRequests
 
 	Budgets []Budget
 
@@ -132,6 +134,13 @@ type Rule struct {
 type RPC struct {
 	Method, Code string
 	Count        uint64
+}
+
+// HTTPRequests are the requests to a route of the API over HTTP that were answered with a status.
+type HTTPRequests struct {
+	Route string // "GET /api/v1/services/{service}"; "none"
+	Code  int
+	Count int64
 }
 
 type emit func(value float64, labels ...string)
@@ -397,6 +406,12 @@ var families = []family{
 		func(r Reading, e emit) {
 			for _, c := range r.RPCs {
 				e(float64(c.Count), c.Method, c.Code)
+			}
+		}},
+	{"rollcall_http_requests_total", "Requests to /api that have been answered, by route and HTTP status; a stream counts when it ends. Those that became a call are in rollcall_rpcs_total too. The route is none if there is nothing at their path.", counter, []string{"route", "code"},
+		func(r Reading, e emit) {
+			for _, c := range r.HTTPRequests {
+				e(float64(c.Count), c.Route, strconv.Itoa(c.Code))
 			}
 		}},
 }

@@ -65,6 +65,12 @@ type Config struct {
 	// ForceBootstrap forms a cluster without hearing from every member.
 	ForceBootstrap bool
 
+	// WebWrites lets callers over HTTP who prove no identity change something. HTTPListen must be of this machine alone.
+	WebWrites bool
+	// HTTPHosts are names by which browsers call this node, besides those of its members, of its certificate, and
+	// localhost.
+	HTTPHosts []string
+
 	// MetricServices are prefixes of names of services; those that begin with one have a sample each in the
 	// metrics, metrics.MaxServiceSeries at most. None: no service has.
 	MetricServices []string
@@ -250,6 +256,9 @@ func (c Config) Validate() error {
 	if err := c.validateAdmins(); err != nil {
 		return err
 	}
+	if err := c.validateHTTPHosts(); err != nil {
+		return err
+	}
 	for _, l := range []struct{ what, address string }{
 		{"API listen address", or(c.APIListen, self.APIAddress)},
 		{"peer listen address", or(c.PeerListen, self.PeerAddress)},
@@ -289,6 +298,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--history-events is %d; it must be at least 1", c.HistoryEvents)
 	case c.HistoryAge != 0 && c.HistoryAge < minHistoryAge:
 		return fmt.Errorf("--history-age is %s; it must be 0, for no limit, or at least %s", c.HistoryAge, minHistoryAge)
+	case c.WebWrites && !c.loopbackHTTP():
+		return errors.New("--web-writes lets everybody who reaches the HTTP port change everything, so it needs an HTTP listen address of this machine alone, as --http 127.0.0.1:7602; callers with a token or a certificate need no --web-writes")
+	case len(c.HTTPHosts) > 0 && c.HTTPListen == "":
+		return errors.New("--http-host is a name of the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case len(c.MetricServices) > 0 && c.HTTPListen == "":
 		return errors.New("metrics are served on the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case c.Web && c.HTTPListen == "":
@@ -311,6 +324,22 @@ func (c Config) Validate() error {
 		return errors.New("no clock given")
 	case c.Network == nil:
 		return errors.New("no network given")
+	}
+	return nil
+}
+
+// loopbackHTTP says that only this machine can reach the HTTP port.
+func (c Config) loopbackHTTP() bool {
+	host, _, err := net.SplitHostPort(c.HTTPListen)
+	return err == nil && loopback(host)
+}
+
+// validateHTTPHosts checks that names are names.
+func (c Config) validateHTTPHosts() error {
+	for _, host := range c.HTTPHosts {
+		if host == "" || strings.ContainsAny(host, ":/*@ ") {
+			return fmt.Errorf("--http-host is %q; it must be the name of a host, without port and path, as rollcall.example.com", host)
+		}
 	}
 	return nil
 }

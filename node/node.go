@@ -128,6 +128,9 @@ func (n *Node) handOver(ctx context.Context) {
 	}
 }
 
+// httpGrace is how long answers over HTTP have to leave once all are made.
+const httpGrace = time.Second
+
 // release closes whatever is open, in reverse order of opening but for the server, which still
 // answers while leadership is handed over.
 func (n *Node) release(ctx context.Context) error {
@@ -138,9 +141,7 @@ func (n *Node) release(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("close %s: %w", what, err))
 		}
 	}
-	if n.httpServer != nil {
-		closing("HTTP", n.httpServer.Close())
-	} else if n.http != nil {
+	if n.httpServer == nil && n.http != nil {
 		closing("HTTP", n.http.Close())
 	}
 	if n.probePort != nil {
@@ -152,6 +153,12 @@ func (n *Node) release(ctx context.Context) error {
 		closing("the server", n.server.Stop(ctx))
 	} else if n.api != nil {
 		closing("the API listener", n.api.Close())
+	}
+	if n.httpServer != nil {
+		// After the server, which has ended all requests to the API: their answers leave.
+		leaving, cancel := context.WithTimeout(ctx, httpGrace)
+		closing("HTTP", n.httpServer.Shutdown(leaving))
+		cancel()
 	}
 	if n.auditLog != nil {
 		closing("the audit log", n.auditLog.Close(ctx))

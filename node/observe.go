@@ -2,8 +2,11 @@ package node
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/rest"
 	"github.com/rollcallhq/rollcall/store/registry"
 	"github.com/rollcallhq/rollcall/web"
 )
@@ -74,6 +78,9 @@ func (n *Node) reading() metrics.Reading {
 	}
 	for _, c := range n.server.RPCs() {
 		r.RPCs = append(r.RPCs, metrics.RPC{Method: c.Method, Code: c.Code.String(), Count: c.Count})
+	}
+	for _, c := range n.server.HTTPRequests() {
+		r.HTTPRequests = append(r.HTTPRequests, metrics.HTTPRequests(c))
 	}
 	return r
 }
@@ -145,8 +152,8 @@ func (n *Node) metricServices() (all []metrics.ServiceStatus, more bool) {
 	return all, false
 }
 
-// httpHandler is the server's probes, /metrics and, if asked for, the page and /debug/pprof/. Probes and the page, which
-// holds nothing of the registry, are for everybody.
+// httpHandler is the server's probes, /metrics, the API and, if asked for, the page and /debug/pprof/. Probes and the page,
+// which holds nothing of the registry, are for everybody.
 func (n *Node) httpHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", n.server.HTTPHandler())
@@ -167,7 +174,34 @@ func (n *Node) httpHandler() http.Handler {
 		profiles.HandleFunc("/debug/pprof/trace", pprof.Trace)
 		mux.Handle("/debug/pprof/", n.server.StatusOnly(profiles))
 	}
-	return mux
+	api := n.server.APIHandler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Before the mux, which leads a path with "//" or "/../" to another one: names have those.
+		if strings.HasPrefix(r.URL.Path, rest.Prefix) {
+			api.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// knownHost says whether a name, in lower case, is one of this node's or of its cluster's.
+func (n *Node) knownHost(name string) bool {
+	if slices.ContainsFunc(n.cfg.HTTPHosts, func(own string) bool { return strings.EqualFold(own, name) }) {
+		return true
+	}
+	if n.tls.source != nil && n.tls.source.Certificate().VerifyHostname(name) == nil {
+		return true
+	}
+	addresses := []string{n.cfg.HTTPListen, n.cfg.APIListen, n.self.APIAddress, n.self.PeerAddress}
+	members, _ := n.members(n.raft.Status())
+	for _, m := range members {
+		addresses = append(addresses, m.GetApiAddress(), m.GetPeerAddress())
+	}
+	return slices.ContainsFunc(addresses, func(address string) bool {
+		host, _, err := net.SplitHostPort(address)
+		return err == nil && strings.EqualFold(host, name)
+	})
 }
 
 // slowDisk is half of raft's heartbeat timeout: an append that takes as long as all of it costs a

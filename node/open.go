@@ -227,6 +227,8 @@ func (n *Node) serverConfig() server.Config {
 	cfg.TLS = n.tls.api
 	cfg.LoopbackOnly = n.cfg.loopbackOnly(n.self)
 	cfg.StaticAdmins = n.admins
+	cfg.MaxHTTPCalls = max(1, n.connections.HTTP*3/4) // the others are for probes
+	cfg.WebWrites, cfg.KnownHost = n.cfg.WebWrites, n.knownHost
 	cfg.Audit, cfg.WritesPerSecond = n.auditLog, n.cfg.WritesPerSecond
 	return cfg
 }

@@ -6,17 +6,14 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/auditlog"
-	"github.com/rollcallhq/rollcall/server/httpserver"
+	"github.com/rollcallhq/rollcall/server/rest"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
-	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 // StatusOnly has next answer callers who have the verb status, and refuses others in one line. They show a token, as
@@ -61,19 +58,7 @@ func (s *Server) showsToken(r *http.Request) bool {
 
 // refuseHTTP says why the caller of a request may not do something; nil: it may.
 func (s *Server) refuseHTTP(r *http.Request, verb access.Verbs) (refusal *rpcerror.Failure) {
-	ctx := r.Context()
-	from := &peer.Peer{}
-	if c := httpserver.Connection(ctx); c != nil {
-		from.Addr = c.RemoteAddr()
-		if secured, ok := c.(interface{ Info() *tlsport.Info }); ok {
-			from.AuthInfo = secured.Info()
-		}
-	}
-	ctx = peer.NewContext(ctx, from)
-	if values := r.Header.Values("Authorization"); len(values) > 0 {
-		ctx = metadata.NewIncomingContext(ctx, metadata.MD{"authorization": values})
-	}
-	caller, refusal := s.callers.Caller(ctx)
+	caller, refusal := s.callers.Caller(rest.Caller(r))
 	switch {
 	case refusal != nil:
 	case !s.access.Access().Enforced():

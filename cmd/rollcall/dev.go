@@ -148,7 +148,7 @@ func serveArguments(cfg devConfig, self devcluster.Node, nodes []devcluster.Node
 	}
 	args := []string{
 		"serve", "--exit-with-parent", "--node", self.Name, "--data", data,
-		"--api-listen", self.APIAddress, "--peer-listen", self.PeerAddress, "--http", self.HTTPAddress, "--web",
+		"--api-listen", self.APIAddress, "--peer-listen", self.PeerAddress, "--http", self.HTTPAddress, "--web", "--web-writes",
 		"--force-bootstrap=false", "--log-level", cfg.logLevel,
 	}
 	secure, err := devTLSArguments(cfg, self.Name)

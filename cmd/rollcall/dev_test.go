@@ -258,7 +258,7 @@ func TestDevChildrenGetNothingFromTheEnvironmentByAccident(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "serve --exit-with-parent --node n2 --data " + abs + " --api-listen 127.0.0.1:7610 --peer-listen 127.0.0.1:7611 --http 127.0.0.1:7612" +
-		" --web --force-bootstrap=false --log-level info --tls off --member n1,api=127.0.0.1:7600,peer=127.0.0.1:7601 --member n2,api=127.0.0.1:7610,peer=127.0.0.1:7611"
+		" --web --web-writes --force-bootstrap=false --log-level info --tls off --member n1,api=127.0.0.1:7600,peer=127.0.0.1:7601 --member n2,api=127.0.0.1:7610,peer=127.0.0.1:7611"
 	if got := strings.Join(args, " "); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}

@@ -93,6 +93,8 @@ addresses beyond loopback need --insecure.`,
 	f.StringVar(&s.node.PeerListen, "peer-listen", "", "`address` to serve other nodes on (default: this member's peer address)")
 	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
 	f.StringVar(&s.node.HealthListen, "health-listen", "", "`address` to serve gRPC probes of this node on, in plain text also with --tls: Check of \"\" and of the names that begin with rollcall., nothing else (default: none)")
+	f.BoolVar(&s.node.WebWrites, "web-writes", false, "let callers over HTTP without a token or a certificate change something; only with --http on this machine alone, whose programs and users may then")
+	cliflag.ListVarP(f, &s.node.HTTPHosts, "http-host", "", nil, "a `name` by which browsers call this node, besides those of the members and of its certificate; comma separated or repeated")
 	cliflag.PrefixesVar(f, &s.node.MetricServices, "metric-services", "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; comma separated or repeated: with any of them")
 	f.BoolVar(&s.node.Web, "web", false, "serve the page under /ui/ of --http, where a browser shows the services, events and nodes")
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")

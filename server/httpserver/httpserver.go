@@ -63,6 +63,15 @@ func NewHTTP2(h http.Handler, limit int, log *slog.Logger) *Server {
 // Serve answers on l until Close. Its error is never nil; after Close it is http.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(&listener{l, s}) }
 
+// Shutdown takes no new connection and no new request, lets the answers that are being written leave, and ends the rest
+// when ctx does.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if err := s.http.Shutdown(ctx); err != nil {
+		return s.http.Close()
+	}
+	return nil
+}
+
 // Close ends everything at once.
 func (s *Server) Close() error { return s.http.Close() }
 

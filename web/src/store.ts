@@ -27,7 +27,7 @@ export interface Group {
 // Change is what is other than at the notification before.
 export interface Change {
   all: boolean; // too much to name: look at everything
-  names: Set<string>; // changed, added or deleted
+  names: Map<string, Status | null>; // changed, added or deleted, with the status that was told last; null: none, it is new
 }
 
 export function noCounts(): Counts {
@@ -40,7 +40,7 @@ export function groupOf(name: string): string {
   return slash < 0 ? "" : name.slice(0, slash);
 }
 
-// badness orders groups: any NOT_SERVING is worse than all UNKNOWN.
+// worse orders counts: any NOT_SERVING is worse than all UNKNOWN.
 export function worse(a: Counts, b: Counts): number {
   return b.NOT_SERVING - a.NOT_SERVING || b.UNKNOWN - a.UNKNOWN || b.SERVICE_UNKNOWN - a.SERVICE_UNKNOWN;
 }
@@ -58,7 +58,7 @@ export class Store {
   loaded = false; // it was so once: what is shown is a whole picture, maybe an old one
 
   private state = 0;
-  private change: Change = { all: false, names: new Set() };
+  private change: Change = { all: false, names: new Map() };
   private dirty = false;
   private subscribers = new Set<(c: Change) => void>();
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -107,6 +107,7 @@ export class Store {
       this.services.set(name, { name, status, time, group, seen: this.state });
       this.count(group, status, 1);
       if (status !== "SERVING") this.bad.add(name);
+      this.touch(name, null);
     } else {
       s.seen = this.state;
       if (s.status === status && s.time === time) return;
@@ -116,10 +117,10 @@ export class Store {
         if (status === "SERVING") this.bad.delete(name);
         else this.bad.add(name);
       }
+      this.touch(name, s.status);
       s.status = status;
       s.time = time;
     }
-    this.touch(name);
   }
 
   private remove(name: string): void {
@@ -129,7 +130,7 @@ export class Store {
     this.bad.delete(name);
     this.count(s.group, s.status, -1);
     if (s.group.counts.total === 0) this.byGroup.delete(s.group.name);
-    this.touch(name);
+    this.touch(name, s.status);
   }
 
   private count(g: Group, status: Status, by: number): void {
@@ -139,9 +140,9 @@ export class Store {
     this.counts.total += by;
   }
 
-  private touch(name: string): void {
-    if (this.change.all || this.subscribers.size === 0) return;
-    this.change.names.add(name);
+  private touch(name: string, before: Status | null): void {
+    if (this.change.all || this.subscribers.size === 0 || this.change.names.has(name)) return;
+    this.change.names.set(name, before);
     if (this.change.names.size > mostNames) {
       this.change.all = true;
       this.change.names.clear();
@@ -161,7 +162,7 @@ export class Store {
       if (this.subscribers.size === 0) {
         clearTimeout(this.timer);
         this.timer = undefined;
-        this.change = { all: false, names: new Set() };
+        this.change = { all: false, names: new Map() };
       }
     };
   }
@@ -178,7 +179,7 @@ export class Store {
     this.dirty = false;
     this.last = this.now();
     const c = this.change;
-    this.change = { all: false, names: new Set() };
+    this.change = { all: false, names: new Map() };
     for (const f of this.subscribers) f(c);
   }
 }
