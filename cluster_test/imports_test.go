@@ -65,7 +65,7 @@ var rooms = map[string][]string{
 	"raftnode/transport":     {"api/rollcall/log/v1", "api/rollcall/peer/v1", "raftnode/peerport", "raftnode/serveraddress", "raftnode/workaround"},
 	"raftnode/workaround":    {},
 	"raftnode/memnet":        {},
-	"server": {"server/httpserver", "server/rest", "fsm/access", "server/authn", "server/authz", "tlsport", "api/rollcall/pattern", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/convert", "api/rollcall/peer/v1", "server/auditlog", "server/budget", "server/connlimit", "server/deadline", "server/fence",
+	"server": {"server/httpserver", "server/rest", "server/sse", "fsm/access", "server/authn", "server/authz", "tlsport", "api/rollcall/pattern", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/convert", "api/rollcall/peer/v1", "server/auditlog", "server/budget", "server/connlimit", "server/deadline", "server/fence",
 		"server/flowcontrol", "server/forward", "server/freshness", "server/inprocess", "server/peerconn", "server/ratelimit", "server/receive", "server/renewal", "server/rpcerror", "server/rpcstats"},
 	"api/rollcall/accesstoken":    {},
 	"server/authz":                {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/pattern", "api/rollcall/v1", "fsm/access", "server/authn", "server/rpcerror"},
@@ -81,6 +81,7 @@ var rooms = map[string][]string{
 	"server/freshness":            {"api/rollcall/peer/v1", "server/deadline", "server/fence", "server/peerconn", "server/rpcerror"},
 	"server/httpserver":           {},
 	"server/inprocess":            {},
+	"server/sse":                  {"api/rollcall/apijson", "api/rollcall/v1", "server/budget", "server/freshness", "server/rest", "server/rpcerror"},
 	"server/rest":                 {"api/rollcall/apijson", "api/rollcall/rest/v1", "api/rollcall/v1", "server/auditlog", "server/authn", "server/budget", "server/httpserver", "server/inprocess", "server/rpcerror", "tlsport"},
 	"server/peerconn":             {},
 	"server/receive":              {"server/rpcerror"},
@@ -119,7 +120,7 @@ var rooms = map[string][]string{
 	"internal/grpcstop":   {},
 	"cmd/rollcall": {
 		"agent", "agent/config", "api/rollcall/apijson", "certs", "certs/issue", "tlsport", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "node/survivor", "metrics", "store", "store/snapshot", "store/verify", "store/vfs", "fsm/access",
-		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure", "web",
+		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "cmd/rollcall/top", "internal/connfailure", "web",
 	},
 	"cmd/rollcall/ballast":        {},
 	"cmd/rollcall/servicemanager": {},
@@ -132,6 +133,7 @@ var rooms = map[string][]string{
 	"cmd/rollcall/plain":          {"internal/connfailure"},
 	"cmd/rollcall/explain":        {"api/rollcall/apijson", "api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
 	"cmd/rollcall/timeline":       {"api/rollcall/pattern", "api/rollcall/v1"},
+	"cmd/rollcall/top":            {"api/rollcall/v1", "cmd/rollcall/format"},
 	"cmd/rollcall/format":         {"api/rollcall/apijson", "api/rollcall/limits", "api/rollcall/v1"},
 	"cmd/rollcall/loadgen":        {"api/rollcall/v1", "client", "internal/connfailure", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }
