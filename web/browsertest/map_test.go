@@ -2,7 +2,6 @@ package browsertest_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -25,8 +24,8 @@ func init() {
 			p.see(hook("map-row"))
 		}},
 		scene{name: "map of a group", sizes: []int{1_000}, show: func(p *tab) {
-			p.goTo("/ui/?prefix=shop%2F")
-			p.says(hook("map-row"), "shop/cart")
+			p.goTo("/ui/?prefix=shop%2F&list=all")
+			p.says(hook("map-row"), "cart")
 		}},
 		scene{name: "map with nothing", sizes: []int{1_000}, show: func(p *tab) {
 			p.goTo("/ui/?q=there-is-no-such-service")
@@ -46,17 +45,16 @@ func init() {
 	)
 }
 
-// names are the services of the rows in sight.
-func (p *tab) names() []string {
-	p.t.Helper()
-	return strings.Split(eval[string](p, `[...document.querySelectorAll('[data-test="map-row"]')].map((e) => e.innerText.split("\n")[0]).join("\n")`), "\n")
+// counted is true when the map shows so many services.
+func counted(services int) string {
+	return fmt.Sprintf(`document.querySelector('[data-list="all"] b')?.innerText.replace(/\D/g, "") === "%d"`, services)
 }
 
 // TestDeepLinks: a view that is opened by its address shows what the address says, and writes what is chosen into it.
 func TestDeepLinks(t *testing.T) {
 	n := sharedNode(t, 1_000)
-	p := n.open(t, "/ui/?prefix=shop%2F", look{})
-	p.says(hook("map-row"), "shop/cart")
+	p := n.open(t, "/ui/?prefix=shop%2F&list=all", look{})
+	p.says(hook("map-row"), "cart")
 	if eval[bool](p, `[...document.querySelectorAll('[data-test="map-row"]')].some((e) => e.innerText.includes("group-"))`) {
 		t.Error("the prefix does not hold")
 	}
@@ -101,11 +99,11 @@ func TestTheMapFollows(t *testing.T) {
 			n.set(t, fmt.Sprintf("%s/%d", group, i), serving, "first")
 		}
 	}
-	p := n.open(t, "/ui/", look{})
+	p := n.open(t, "/ui/?list=groups", look{})
 	p.live()
-	p.says(hook("map"), "9")
+	p.until("nine services", counted(9))
 	n.set(t, "c/1", notServing, "breaks")
-	p.until("the worst group first", `(() => { const text = document.querySelector('[data-test="map"]').innerText; return /\bc\b/.test(text) && text.search(/\bc\b/) < text.search(/\ba\b/) })()`)
+	p.until("the worst group first", `document.querySelector('[aria-rowindex="1"]')?.innerText.startsWith("c/")`)
 	p.shot("worst-first")
 	p.goTo("/ui/?status=NOT_SERVING")
 	p.says(hook("map-row"), "c/1")
