@@ -119,7 +119,7 @@ var rooms = map[string][]string{
 	"internal/grpcstop":   {},
 	"cmd/rollcall": {
 		"agent", "agent/config", "api/rollcall/apijson", "certs", "certs/issue", "tlsport", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "node/survivor", "metrics", "store", "store/snapshot", "store/verify", "store/vfs", "fsm/access",
-		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure", "web",
+		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "cmd/rollcall/top", "internal/connfailure", "web",
 	},
 	"cmd/rollcall/ballast":        {},
 	"cmd/rollcall/servicemanager": {},
@@ -132,6 +132,7 @@ var rooms = map[string][]string{
 	"cmd/rollcall/plain":          {"internal/connfailure"},
 	"cmd/rollcall/explain":        {"api/rollcall/apijson", "api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
 	"cmd/rollcall/timeline":       {"api/rollcall/pattern", "api/rollcall/v1"},
+	"cmd/rollcall/top":            {"api/rollcall/v1", "cmd/rollcall/format"},
 	"cmd/rollcall/format":         {"api/rollcall/apijson", "api/rollcall/limits", "api/rollcall/v1"},
 	"cmd/rollcall/loadgen":        {"api/rollcall/v1", "client", "internal/connfailure", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }

@@ -118,7 +118,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"set --break-glass", "set --dry-run", "set --forget-after", "set --keep-alive", "set --lease", "set --on-expiry", "set --on-stop", "set --ttl",
 		"shutdown --break-glass", "shutdown --dry-run", "shutdown --for", "shutdown --forever",
 		"snapshot save --committed-only", "snapshot save --data", "snapshot save --force", "status --wait", "status --watch", "token create --description", "token create --dry-run", "token create --on", "token create --out", "token create --role", "token create --ttl", "token generate --out",
-		"token revoke --dry-run", "token revoke --id", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
+		"token revoke --dry-run", "token revoke --id", "top --group-depth", "top --once", "top --prefix", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
 	}
 	if !slices.Equal(only, wantOnly) {
 		t.Errorf("flags without a variable:\n%s\nwant:\n%s", strings.Join(only, "\n"), strings.Join(wantOnly, "\n"))

@@ -46,7 +46,7 @@ func checkWords(t *testing.T, args []string, r result) {
 // asking are command lines that ask a node, each with what ends it soon.
 var asking = []string{
 	"get a", "list", "set a up", "set a=up b=down", "delete a", "watch a", "watch --prefix a", "wait a --timeout 30ms", "probe a", "events", "events --follow", "events --follow --since 1h",
-	"history a", "status", "status --wait 30ms", "verify", "snapshot save " + unsaved,
+	"history a", "status", "status --wait 30ms", "top --once", "verify", "snapshot save " + unsaved,
 	"override set a down --reason x --for 1h", "override clear a --reason x", "override list", "rule add r a --min 1", "rule check r", "rule list", "rule remove r --reason x", "shutdown --reason x", "resume --reason x", "why a",
 	"set a up --ttl 10s", "set a=up b=up --ttl 10s --keep-alive", "lease grant", "lease keep-alive x y", "lease revoke x", "lease list", "lease release-guard",
 	"whoami", "auth enable", "auth disable", "auth status", "auth can read a", "token create a --role viewer --on * --out -", "token revoke a", "token list",

@@ -133,7 +133,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
 	add(groupAccess, newWhoAmICommand(a), newAuthCommand(a), newTokenCommand(a), newRoleCommand(a), newGrantCommand(a))
 	takeFlagsOnce(root, groupAccess)
-	add(groupCluster, newStatusCommand(a), newMemberCommand(a), newTransferLeaderCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newRecoverCommand(a), newCertCommand(a), newBenchCommand(a))
+	add(groupCluster, newStatusCommand(a), newTopCommand(a), newMemberCommand(a), newTransferLeaderCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newRecoverCommand(a), newCertCommand(a), newBenchCommand(a))
 	version, help := newVersionCommand(a), newHelpCommand()
 	completion := newCompletionCommand(root)
 	root.AddCommand(version, completion)
@@ -196,6 +196,9 @@ func hideTableFlags(root *cobra.Command) {
 				continue
 			}
 			for _, name := range []string{"color", "no-headers"} {
+				if name == "color" && c.Name() == "top" {
+					continue // which has colours, and no table
+				}
 				hidden := *root.PersistentFlags().Lookup(name)
 				hidden.Hidden = true
 				c.Flags().AddFlag(&hidden)

@@ -106,6 +106,7 @@ var everyCommand = []struct {
 	{false, "why shop/cart"},
 	{false, "status"},
 	{false, "status --wait 10s"},
+	{false, "top --once"},
 	{false, "status --watch"},
 	{false, "verify --data DATA"},
 	{false, "version"},

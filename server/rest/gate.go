@@ -46,15 +46,22 @@ func (h *Handler) admit(ctx context.Context, c *call) error {
 			"this node does not know %s as a name of its own, so a page of a stranger may have sent the request; use an address, show a token, or start the node with --http-host %s",
 			rpcerror.QuoteShort(r.Host), shown(hostName(r.Host))))
 	}
+	off := !caller.Verified() && !h.cfg.AnonymousWrites
+	if off && c.route == whoAmI {
+		c.out.Header().Set("Rollcall-Writes", "off") // the page offers no changes then
+	}
 	if !c.write {
 		return nil
 	}
-	if !caller.Verified() && !h.cfg.AnonymousWrites {
+	if off {
 		return h.refused(ctx, c, refuse(http.StatusForbidden, codes.PermissionDenied, ReasonWebWritesOff,
 			`changes over HTTP need an identity: send "Authorization: Bearer" and a token, or show a certificate; for a node on this machine alone there is --web-writes`))
 	}
 	return h.checkType(r)
 }
+
+// whoAmI is the route by which a caller learns who it is.
+const whoAmI = "GET /api/v1/whoami"
 
 // shown is a name as a command shows it.
 func shown(host string) string {

@@ -55,6 +55,7 @@ func (h *Handler) newRoutes() http.Handler {
 		restv1.RegisterClusterHandlerClient(context.Background(), mux, rollcallv1.NewClusterClient(n)),
 		restv1.RegisterAccessHandlerClient(context.Background(), mux, rollcallv1.NewAccessClient(n)),
 		mux.HandlePath(http.MethodPost, "/api/v1/leases/{lease_id}:renew", h.renew),
+		mux.HandlePath(http.MethodGet, documentPath, h.document),
 	} {
 		if err != nil {
 			panic(err) // a pattern is wrong: every test of the package finds it

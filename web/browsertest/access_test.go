@@ -12,7 +12,6 @@ import (
 func init() {
 	access := func(p *tab) {
 		p.goTo("/ui/access")
-		p.says("main dd", "viewer on *")
 		p.says("main", "Access is enforced")
 	}
 	scenes = append(scenes,

@@ -31,7 +31,7 @@ func TestTheClusterView(t *testing.T) {
 	n.set(t, "shop/cart", serving, "before")
 	p := n.open(t, "/ui/cluster", look{})
 	p.until("three members that are ready", `document.querySelectorAll('[data-test="cluster-node"]').length === 3 && document.querySelector("main").innerText.match(/● yes/g)?.length === 3`)
-	p.says("main", "No problem is known")
+	p.says("main", "None is known")
 	for _, fact := range []string{"Leader", "Lag", "Heard a leader", "Clock", "Version", "Runs for", "Watches of n1"} {
 		p.says("main dt", fact)
 	}

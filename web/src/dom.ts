@@ -25,15 +25,21 @@ function add(el: Element, children: Child[]): void {
   }
 }
 
-// h makes an element. "class", "aria-*", "data-*" and other names are attributes, "on*" are listeners; value, checked,
-// disabled, open, hidden and tabIndex are properties. What is null or undefined is left out.
-export function h<T extends keyof HTMLElementTagNameMap>(tag: T, attrs?: Attrs | null, ...children: Child[]): HTMLElementTagNameMap[T];
-export function h(tag: string, attrs?: Attrs | null, ...children: Child[]): HTMLElement;
-export function h(tag: string, attrs?: Attrs | null, ...children: Child[]): HTMLElement {
-  const el = document.createElement(tag);
-  add(el, children);
-  for (const name in attrs) set(el, name, attrs[name]); // after the children: a select's value needs its options
-  return el;
+type Tag<K> = K extends `${infer T}.${string}` ? T : K extends `${infer T}@${string}` ? T : K;
+type Made<K> = Tag<K> extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[Tag<K>] : HTMLElement;
+
+// h makes an element: "p", "p.error" with a class, "p@problem" with a data-test attribute. What follows is its attributes, or
+// its first child. "class", "aria-*", "data-*" and other names are attributes, "on*" are listeners; value, checked, disabled,
+// open, hidden and tabIndex are properties. What is null or undefined is left out.
+export function h<K extends string>(kind: K, attrs?: Attrs | Child, ...children: Child[]): Made<K> {
+  const [, tag, classes, test] = /^(\w+)(?:\.([^@]+))?(?:@(.+))?/.exec(kind)!;
+  const el = document.createElement(tag!);
+  if (classes) el.className = classes;
+  if (test) el.dataset.test = test;
+  const plain = attrs && typeof attrs === "object" && !(attrs instanceof Node);
+  add(el, plain ? children : [attrs as Child, ...children]);
+  if (plain) for (const name in attrs) set(el, name, attrs[name]); // after the children: a select's value needs its options
+  return el as Made<K>;
 }
 
 // svg is h for the shapes of SVG.

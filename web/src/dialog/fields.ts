@@ -12,20 +12,20 @@ export function input(attrs: Attrs): HTMLInputElement {
 
 // select has options, each its value or value and text.
 export function select(value: string, options: (string | [value: string, text: string])[]): HTMLSelectElement {
-  return h("select", { value }, ...options.map((o) => (typeof o === "string" ? h("option", null, o) : h("option", { value: o[0] }, o[1]))));
+  return h("select", { value }, ...options.map((o) => (typeof o === "string" ? h("option", o) : h("option", { value: o[0] }, o[1]))));
 }
 
 // field is a control with its label, and what to know about it.
 export function field(label: string, control: HTMLElement, hint?: Child): HTMLElement {
   const id = (control.id = "f" + ++serial);
   if (hint) control.setAttribute("aria-describedby", id + "h");
-  return h("div", null, h("label", { for: id }, label), control, hint && h("small", { id: id + "h" }, hint));
+  return h("div", h("label", { for: id }, label), control, hint && h("small", { id: id + "h" }, hint));
 }
 
 export function tick(box: HTMLInputElement, label: string): HTMLElement {
-  return h("label", { class: "tick" }, box, " " + label);
+  return h("label.tick", box, " " + label);
 }
 
 export function p(...children: Child[]): HTMLElement {
-  return h("p", null, ...children);
+  return h("p", ...children);
 }

@@ -38,16 +38,16 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
   const reason = input({ "data-test": "dialog-reason", required: true, maxlength: 1024 });
   const actor = input({ maxlength: 256, value: named });
   const who = h("div");
-  const result = h("section", { class: "dryrun", "data-test": "dialog-dryrun", tabindex: -1, hidden: true });
-  const error = h("p", { class: "error", "data-test": "dialog-error", role: "alert", tabindex: -1, hidden: true });
-  const fields = h("fieldset", { "aria-labelledby": "change" }, ...(i.fields ?? []), ...(plain ? [] : [field("Reason", reason, "It stands in the history."), who]));
-  const close = (label: string) => h("button", { type: "button", "data-test": "dialog-close", onClick: () => dialog.close() }, label);
-  const check = h("button", { "data-test": "dialog-check" }, "Check");
-  const apply = h("button", { type: plain ? "submit" : "button", class: "primary", "data-test": "dialog-submit" }, i.verb);
+  const result = h("section.dryrun@dialog-dryrun", { tabindex: -1, hidden: true });
+  const error = h("p.error@dialog-error", { role: "alert", tabindex: -1, hidden: true });
+  const fields = h("fieldset", ...(i.fields ?? []), ...(plain ? [] : [field("Reason", reason, "It stands in the history."), who]));
+  const close = (label: string) => h("button@dialog-close", { type: "button", onClick: () => dialog.close() }, label);
+  const check = h("button@dialog-check", "Check");
+  const apply = h("button.primary@dialog-submit", { type: plain ? "submit" : "button" }, i.verb);
   const form = h("form", { autocomplete: "off" },
     h("h2", { id: "change" }, i.title), h("div", { id: "about" }, ...i.about), fields, result, error,
-    h("div", { class: "buttons" }, close("Cancel"), !plain && check, apply));
-  const dialog = h("dialog", { class: "dialog change", "data-test": "dialog", "aria-labelledby": "change", "aria-describedby": "about" }, form);
+    h("div.buttons", close("Cancel"), !plain && check, apply));
+  const dialog = h("dialog.dialog change@dialog", { "aria-labelledby": "change", "aria-describedby": "about" }, form);
 
   let checked: Record<string, unknown> | null = plain ? {} : null; // what apply would send
   let breaks: HTMLInputElement | undefined, why: HTMLInputElement, rules: string[]; // of the glass, if rules would be broken
@@ -113,8 +113,8 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
       const a = await call(all);
       made = true;
       const text = i.done?.(a) ?? `${i.title}: done, revision ${a.revision}.`, end = close("Close");
-      replace(form, h("h2", { id: "change" }, "Done"), h("p", { id: "about", "data-test": "dialog-done" }, text),
-        list(a.broken_rules, ""), h("div", { class: "buttons" }, end));
+      replace(form, h("h2", { id: "change" }, "Done"), h("p@dialog-done", { id: "about" }, text),
+        list(a.broken_rules, ""), h("div.buttons", end));
       announce(text);
       end.focus();
     } catch (e) {
@@ -127,9 +127,9 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
       }
       maybe = true;
       apply.textContent = "Try again";
-      show(error, `It is not known whether the change was made: ${message(e)}. It may have been, or may still be. `, plain
+      show(error, `It is not known whether the change was made: ${message(e)}. It may still be. `, plain
         ? "Look at what there is now before you try again."
-        : "“Try again” sends the same change with the same id: within ten minutes it is made once, however often you try.");
+        : "“Try again” sends it with the same id: within ten minutes it is made once, however often you try.");
     } finally {
       applying = false;
     }
@@ -165,7 +165,7 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
 
   const ask = (me: string) => {
     actor.required = !me;
-    replace(who, field(me ? `For whom ${me} acts, if for another` : "Your name", actor, !me && "You proved no identity, so the name is not verified."));
+    replace(who, field(me ? `For whom ${me} acts, if for another` : "Your name", actor, !me && "It is not verified: you proved no identity."));
   };
   whoami().then((me) => ask(me.identity === "anonymous" ? "" : printable(me.identity)), () => ask(""));
   const back = document.activeElement as HTMLElement;
@@ -181,6 +181,6 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
 
 // list names rules. would: "would ", or "" if it is done.
 function list(rules: BrokenRule[] | undefined, would: "would " | ""): Child {
-  return rules?.length && h("div", { class: "broken" }, `▲ It ${would ? "would break" : "broke"}:`,
-    h("ul", null, ...rules.map((r) => h("li", { "data-test": "broken-rule" }, broken([r], `${would}serve`)))));
+  return rules?.length && h("div.broken", `▲ It ${would ? "would break" : "broke"}:`,
+    h("ul", ...rules.map((r) => h("li@broken-rule", broken([r], `${would}serve`)))));
 }

@@ -1,6 +1,6 @@
 // Overrides: set one, end one, shut a part of the registry down.
 
-import { h, type Child } from "../dom";
+import type { Child } from "../dom";
 import { get, name } from "../api";
 import type { Override, Status } from "../types";
 import { printable } from "../words/text";
@@ -9,21 +9,24 @@ import { field, input, p, select, statuses } from "./fields";
 import { run } from "./flow";
 import { affected, scope, standing, warning, type OfPattern } from "./preview";
 
+// ttl reads "2h".
+function ttl(text: string): object {
+  const unit = { s: 1, m: 60, h: 3600, d: 86400 }[text.slice(-1)];
+  return /^\d/.test(text) ? { ttl_seconds: parseInt(text) * unit! } : { forever: true };
+}
+
 function set(title: string, about: string, verb: string, pattern: () => string, status: () => string, ...fields: Child[]): Promise<boolean> {
-  const n = input({ type: "number", min: 1, value: 1, required: true });
-  const unit = select("3600", [["60", "minutes"], ["3600", "hours"], ["86400", "days"], ["", "until it is cleared"]]);
-  unit.setAttribute("aria-label", "Unit");
-  unit.addEventListener("change", () => { n.disabled = !unit.value; });
+  const lasts = input({ value: "1h", required: true, pattern: "\\d+[smhd]|forever" });
   let before: Override | undefined; // that this one replaces
   return run<OfPattern>({
     title,
     about: [p(about)],
-    fields: [...fields, h("div", { class: "pair" }, field("For how long (30 days at most)", n), unit)],
+    fields: [...fields, field("For how long", lasts, "30m, 2h, 7d (30d at most), or forever")],
     async look() {
       before = (await get<{ overrides: Override[] }>("overrides", { page_size: 10_000 })).overrides.find((o) => o.pattern === pattern());
     },
     request: () => ["POST", "overrides", {
-      pattern: pattern(), status: status(), ...(unit.value ? { ttl_seconds: +n.value * +unit.value } : { forever: true }), if_revision: before?.revision ?? 0,
+      pattern: pattern(), status: status(), ...ttl(lasts.value), if_revision: before?.revision ?? 0,
     }],
     preview: (a) => [
       before && warning("It takes the place of ", ...standing(before)),

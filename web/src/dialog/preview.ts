@@ -22,8 +22,8 @@ export interface OfPattern extends Answer {
 export function affected(a: OfPattern): Child[] {
   const list = (a.affected ?? []).slice(0, most), total = a.affected_total ?? 0;
   return [
-    p(h("b", null, `${number(total)} of ${plural(a.matched_count, "service")} would change.`)),
-    h("ul", null, ...list.map((s) => h("li", null, printable(s.service) + " ", statusBadge(s.before), " → ", statusBadge(s.after)))),
+    p(h("b", `${number(total)} of ${plural(a.matched_count, "service")} would change.`)),
+    h("ul", ...list.map((s) => h("li", printable(s.service) + " ", statusBadge(s.before), " → ", statusBadge(s.after)))),
     total > list.length && p(`and ${number(total - list.length)} more`),
   ];
 }
@@ -34,7 +34,7 @@ export function standing(o: Override): Child[] {
 }
 
 export function warning(...children: Child[]): HTMLElement {
-  return h("p", { class: "warn" }, "▲ ", ...children);
+  return h("p.warn", "▲ ", ...children);
 }
 
 // scope says in words what a pattern covers.

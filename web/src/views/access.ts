@@ -2,6 +2,7 @@
 
 import { get, onToken } from "../api";
 import { revokeTokenDialog } from "../dialogs";
+import { message } from "../dialog/advice";
 import { field, input, p, select } from "../dialog/fields";
 import { h, replace, type Child } from "../dom";
 import { number } from "../format";
@@ -25,7 +26,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
 
   const some = <T>(path: string, heads: string, name: (t: T) => string, row: (t: T) => Child[]): HTMLElement => {
     const answer = got[path], title = path[0]!.toUpperCase() + path.slice(1);
-    if (!answer || answer instanceof Error) return section(title, answer ? `Not shown: ${answer.message}.` : "…");
+    if (!answer || answer instanceof Error) return section(title, answer ? `Not shown: ${message(answer)}.` : "…");
     const list = (answer[path] as T[]).filter((t) => name(t).includes(find.value.trim()));
     return section(title, list.length ? table(heads, list.slice(0, most).map(row), `access-${path.slice(0, -1)}-row`) : "None.",
       list.length > most && p(`and ${number(list.length - most)} more: find them by name`));
@@ -47,7 +48,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     ]);
     got = { tokens, roles, grants };
     mayRevoke = can;
-    replace(me, self(who), h("p", { class: "panel" }, auth instanceof Error ? auth.message : enforced(auth.auth)));
+    replace(me, self(who), h("p.panel", auth instanceof Error ? (who instanceof Error || !who.enforced ? "" : "Access is enforced. ") + message(auth) : enforced(auth.auth)));
     draw();
   };
 
@@ -55,18 +56,18 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   const shown = () => { if (!document.hidden) void load(); };
   document.addEventListener("visibilitychange", shown);
   const off = onToken(shown);
-  root.append(h("div", { class: "view" }, h("h1", null, "Access"), me, question(), h("section", null, find), lists));
+  root.append(h("div.view", h("h1", "Access"), me, question(), h("section", find), lists));
   shown();
   return () => { off(); document.removeEventListener("visibilitychange", shown); };
 }
 
 function self(who: Got<WhoAmI>): HTMLElement {
-  return who instanceof Error ? h("p", { class: "error", role: "alert" }, "▲ " + who.message)
+  return who instanceof Error ? h("p.error", { role: "alert" }, "▲ " + message(who))
     : facts("You are", printable(who.identity), "Proved by", who.how, "You may", held(who), "Ends", ends(who.expires, week));
 }
 
 function enforced(a: Auth): string {
-  return enforcement(a) + "." +
+  return "Access" + enforcement(a).slice(6) + "." +
     (a.enforced ? "" : " Tokens and grants can be prepared, and count from “rollcall auth enable” on. Before that, look for those that you do not know: anybody can have made them.") +
     (a.revision ? ` Set by ${by(a)}, revision ${a.revision}.` : "");
 }
@@ -80,9 +81,9 @@ function question(): HTMLElement {
     e.preventDefault();
     answer.textContent = await get<AccessCheck>("access:check", { verb: verb.value, service: over.value.trim(), identity: identity.value.trim() }).then(
       (a) => `${a.allowed ? "● Yes" : "▲ No"}: ${printable(a.why)}.` + (a.enforced ? "" : " While access is not enforced, everybody may."),
-      (err) => "▲ " + err.message);
+      (e) => "▲ " + message(e));
   };
   return h("form", { autocomplete: "off", onSubmit: ask },
-    h("h2", null, "Who may do what"),
-    h("div", { class: "pair" }, field("May", identity), field("do", verb), field("over", over), h("button", null, "Ask")), answer);
+    h("h2", "Who may do what"),
+    h("div.pair", field("May", identity), field("do", verb), field("over", over), h("button", "Ask")), answer);
 }

@@ -3,6 +3,7 @@
 import { get, headers } from "../api";
 import { askCluster, onCluster, standing } from "../cluster";
 import { clearOverrideDialog, overrideDialog, removeRuleDialog, ruleDialog, shutdownDialog, transferDialog } from "../dialogs";
+import { message } from "../dialog/advice";
 import { asks } from "../dialog/rule";
 import { p } from "../dialog/fields";
 import { h, type Child } from "../dom";
@@ -32,10 +33,10 @@ type Change = (dialog: () => Promise<boolean>) => () => void;
 export function mount(root: HTMLElement, _params: URLSearchParams, _ctx: Ctx): () => void {
   const l: Layers = { may: {} };
   const el = h("div");
-  root.append(h("div", { class: "view" }, h("h1", null, "Cluster"), el));
+  root.append(h("div.view", h("h1", "Cluster"), el));
   let asked = 0;
 
-  const draw = () => patch(el, h("div", null, ...page(l, change)));
+  const draw = () => patch(el, h("div", ...page(l, change)));
   const ask = async () => {
     if (document.hidden) return;
     asked = Date.now();
@@ -67,7 +68,7 @@ async function watches(): Promise<string> {
 
 function page(l: Layers, change: Change): Child[] {
   const { status: c, at, error } = standing();
-  const old = error && h("p", { class: "panel bad", role: "alert" }, `▲ ${error.message}. `, c && "What follows is of ", c && time(new Date(at).toISOString(), true));
+  const old = error && h("p.panel bad", { role: "alert" }, `▲ ${message(error)}. `, c && "What follows is of ", c && time(new Date(at).toISOString(), true));
   if (!c) return [old || "…"];
   const guard = l.leases?.guard;
   return [
@@ -85,15 +86,15 @@ function page(l: Layers, change: Change): Child[] {
     ),
     !c.leader && c.cluster_id && alone(c),
     section("Problems", c.problems.length
-      ? h("ul", { class: "panel bad" }, ...c.problems.map((text) => h("li", { "data-test": "problem" }, ...spoken(text))))
+      ? h("ul.panel bad", ...c.problems.map((text) => h("li@problem", ...spoken(text))))
       : "● None is known."),
     section("Members",
-      h("div", { class: "cards" }, ...c.members.map(card)),
+      h("div.cards", ...c.members.map(card)),
       l.may.cluster && c.members.length > 1 && p(button("Hand leadership over", "", "", change(() => transferDialog(standing().status!)))),
       p("Other changes of members are commands: ", ...["add NAME --peer HOST:PORT", "replace NAME", "remove NAME"].map((verb) => command("rollcall member " + verb)))),
     section("Rules", listed("Rule|Asks for|Now|Set by|", l.rules?.rules, (r) => [
       printable(r.name), asks(r), h("span", { class: r.serving < r.needed && "error" }, r.serving < r.needed && "▲ ", distance(r)), by(r),
-      l.may.rules && h("span", null, button("Change", r.name, r.revision, change(() => ruleDialog(r))), button("Remove", r.name, r.revision, change(() => removeRuleDialog(r)))),
+      l.may.rules && h("span", button("Change", r.name, r.revision, change(() => ruleDialog(r))), button("Remove", r.name, r.revision, change(() => removeRuleDialog(r)))),
     ]), l.may.rules && button("Add a rule", "", "", change(ruleDialog))),
     section("Overrides", listed("Pattern|Status|Ends|Set by|", l.overrides?.overrides, (o) => [
       printable(o.pattern), statusBadge(o.status), ends(o.expire_time, 0), by(o),
@@ -107,7 +108,7 @@ function alone(c: ClusterStatus): HTMLElement {
   const voters = c.members.filter((m) => m.member.voter);
   const silent = voters.filter((m) => !m.start_time).map((m) => m.member.name);
   const age = c.members.find((m) => m.member.name === c.node)?.leader_age_seconds;
-  return h("section", { class: "panel bad" }, h("h2", null, "▲ No leader: nothing can be changed"),
+  return h("section.panel bad", h("h2", "▲ No leader: nothing can be changed"),
     p(`Reads go on. ${c.node} last heard a leader ${age === undefined ? "before it was started" : remaining(age) + " ago"}, and shows what it knew then. No override and no lease ends.`),
     p(`${(voters.length >> 1) + 1} of ${voters.length} voters must run and reach each other. No answer from ${silent.join(", ") || "none"}: start those with their data directories, and all goes on.`),
     p("Only if too many are lost for good (docs/night.md): stop the rest, choose a directory by ", command("rollcall recover --inspect DIRECTORY..."), " and make a new cluster of it by ", command("rollcall recover --data DIRECTORY")));
@@ -116,23 +117,23 @@ function alone(c: ClusterStatus): HTMLElement {
 function card(m: MemberStatus): HTMLElement {
   const { name, phase, voter, phase_detail, api_address, peer_address } = m.member;
   const s = m.storage, off = m.clock_offset_seconds, heard = m.leader_age_seconds, end = m.certificate_expires;
-  return h("article", { class: "panel", "data-test": "cluster-node", "data-key": name },
-    h("h3", null, name + " ", h("span", { class: "muted" }, m.role)),
-    m.error && h("p", { class: "error" }, "▲ ", ...spoken(m.error)),
+  return h("article.panel@cluster-node", { "data-key": name },
+    h("h3", name + " ", h("span.muted", m.role)),
+    m.error && h("p.error", "▲ ", ...spoken(m.error)),
     facts(
       "Ready", m.ready ? "● yes" : "▲ no",
       "Phase", (phase ?? (voter ? "voter" : "unknown")) + (phase_detail ? ": " + printable(phase_detail) : ""),
-      "API, peers", `${api_address}, ${peer_address}`,
+      "Addresses", `API ${api_address}, peers ${peer_address}`,
       ...(m.start_time ? [
         "Revision", number(m.revision),
         "Lag", m.lag_entries + " log entries",
         "Term", m.term,
         "Heard a leader", m.role === "leader" ? "leads" : heard === undefined ? heard : twoUnits(heard) + " ago",
         "Clock", off === undefined ? off : Math.abs(off) < 0.001 ? "right" : `${twoUnits(Math.abs(off))} ${off < 0 ? "behind" : "ahead"}`,
-        "Certificate ends", end && ends(end, 0),
+        "Certificate", end && ends(end, 0),
         "Version", `${m.version}, level ${m.max_level}` + (m.hold_level ? ` held at ${m.hold_level}` : ""),
         "Runs for", remaining((Date.now() - Date.parse(m.start_time)) / 1000),
-        "Registry, log, snapshots", s && [s.registry_bytes, s.log_bytes, s.snapshot_bytes].map(bytes).join(", "),
+        "On disk", s && `registry ${bytes(s.registry_bytes)}, log ${bytes(s.log_bytes)}, snapshots ${bytes(s.snapshot_bytes)}`,
         "Free", s?.free_bytes === undefined ? undefined : bytes(s.free_bytes),
         ...(m.cannot_reach.length ? ["Cannot reach", "▲ " + m.cannot_reach.join(", ")] : []),
       ] : ["All else", undefined]),

@@ -12,6 +12,6 @@ export function commands(name: string, status: string, at?: number): HTMLElement
       await navigator.clipboard?.writeText(code.textContent!);
       announce(navigator.clipboard ? "copied" : "selected: press Control and C to copy");
     };
-    return h("li", null, code, h("button", { type: "button", onClick: copy }, "Copy"));
+    return h("li", null, code, " ", h("button", { type: "button", onClick: copy }, "Copy"));
   });
 }

@@ -8,22 +8,22 @@ import { remaining } from "../words/time";
 
 // facts is a list of terms, each followed by what is known. What is undefined is not known; ▲ marks what is wrong.
 export function facts(...list: Child[]): HTMLElement {
-  return h("dl", null, ...list.map((c, i) => i % 2
+  return h("dl", ...list.map((c, i) => i % 2
     ? h("dd", { class: String(c).startsWith("▲") && "error" }, c ?? "unknown")
-    : h("dt", null, c)));
+    : h("dt", c)));
 }
 
 // table has its rows stacked where there is no room: then each cell says its own head.
 export function table(heads: string, rows: Child[][], test?: string): HTMLElement {
   const head = heads.split("|");
   return h("table", null,
-    h("thead", null, h("tr", null, ...head.map((t) => h(t ? "th" : "td", null, t)))),
-    h("tbody", null, ...rows.map((cells) => h("tr", { "data-test": test }, ...cells.map((c, i) => h("td", { "data-head": head[i] || null }, c))))));
+    h("thead", h("tr", ...head.map((t) => h(t ? "th" : "td", null, t)))),
+    h("tbody", ...rows.map((cells) => h("tr", { "data-test": test }, ...cells.map((c, i) => h("td", { "data-head": head[i] || null }, c))))));
 }
 
 // command is a command line to copy.
 export function command(line: string): HTMLElement {
-  return h("span", { class: "command", "data-key": line }, h("code", null, line),
+  return h("span.command", { "data-key": line }, h("code", line),
     navigator.clipboard && button("Copy", line, "", () => void navigator.clipboard.writeText(line).then(() => announce("Copied."))));
 }
 
@@ -38,7 +38,7 @@ export function button(label: string, about: string, revision: unknown, act: () 
 }
 
 export function section(title: string, ...children: Child[]): HTMLElement {
-  return h("section", null, h("h2", null, title), ...children);
+  return h("section", h("h2", title), ...children);
 }
 
 // ends is when something ends, marked if less than so many seconds are left.

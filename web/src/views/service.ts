@@ -29,7 +29,8 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   const problem = h("p", { class: "error", role: "alert" });
   const reasons = h("ul", { class: "plain why", "data-test": "service-why" });
   const shell = h("ul", { class: "plain" });
-  const timeline = history(name, gone.signal, (at) => void goTo(at ? new Date(at).toISOString() : ""), fail, draw);
+  // Events have times to the nanosecond: what happened within a millisecond of the slider is shown.
+  const timeline = history(name, gone.signal, (at) => void goTo(at ? new Date(at).toISOString().replace("Z", "999999Z") : ""), fail, draw);
   replace(root, h("h1", null, h("bdi", null, service(name))), status, then, actions, problem, timeline.band.el, h("h2", null, "Why"), reasons, h("h2", null, "History"), timeline.el, h("h2", null, "On the command line"), shell);
 
   const read = <T>(what: string, query = {}, signal = gone.signal) => get<T>(what, query, signal);

@@ -1,0 +1,254 @@
+package browsertest_test
+
+import (
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp/kb"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+const (
+	reasons = `[data-test="service-why"] li`
+	entries = `[data-test="service-timeline"] li`
+)
+
+// status is of a service.
+type status = healthpb.HealthCheckResponse_ServingStatus
+
+func init() {
+	service := func(name, path, shows string, sizes ...int) scene {
+		return scene{name: name, sizes: sizes, show: func(p *tab) {
+			p.goTo(path)
+			p.says(hook("service-status"), shows)
+			p.see(entries)
+		}}
+	}
+	scenes = append(scenes,
+		service("service", cart, "SERVING", 1_000, 100_000),
+		service("service-with-lease", "/ui/service?name=shop%2Fpay", "SERVING", 1_000),
+		service("service-under-override", "/ui/service?name=group-000%2Fservice-00000", "NOT_SERVING*", 1_000),
+		scene{name: "service-past", sizes: []int{1_000}, show: func(p *tab) {
+			p.goTo(cart)
+			p.see(entries)
+			p.goTo(eval[string](p, `(() => { const a = document.querySelector(`+quote(entries+":last-child a")+`); return a.pathname + a.search })()`))
+			p.says("main", "As it was at")
+			p.see(entries)
+		}},
+		scene{name: "service-missing", show: func(p *tab) {
+			p.goTo("/ui/service?name=there%2Fis%2Fnone")
+			p.says(hook("service-status"), "There is no service of this name.")
+		}},
+		scene{name: "service-that-may-not-be-changed", secure: true, reader: true, show: func(p *tab) {
+			p.goTo(cart)
+			p.says("main", "you need the verb report and override over it")
+			p.see(entries)
+		}},
+	)
+}
+
+// command is what a command prints, by lines.
+func command(t testing.TB, n *node, args ...string) []string {
+	t.Helper()
+	out, err := exec.Command(*program, append(args, "--endpoints", n.api)...).Output()
+	if err != nil {
+		t.Fatalf("rollcall %s: %v", strings.Join(args, " "), err)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+// passing are what differs between two answers because time passes.
+var passing = regexp.MustCompile(`\(\d+[smhd]\)|in [0-9.]+m?[smhd]\S*|for [0-9.]+m?s`)
+
+// TestAServiceSaysWhyInTheWordsOfTheCommand: whatever decides, the page and "rollcall why" say the same.
+func TestAServiceSaysWhyInTheWordsOfTheCommand(t *testing.T) {
+	n := startNode(t)
+	admin, ctx := n.client(t), n.call()
+	override := func(pattern string, s status, reason string, ttl time.Duration) {
+		t.Helper()
+		request := &rollcallv1.SetOverrideRequest{Pattern: pattern, Status: &s, Reason: reason, Actor: "ann", Forever: ttl == 0}
+		if ttl != 0 {
+			request.Ttl = durationpb.New(ttl)
+		}
+		if _, err := admin.SetOverride(ctx, request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.set(t, "shop/cart", serving, "deployed\n1.4.2")
+	n.set(t, "shop/pay", notServing, "")
+	p := n.open(t, cart, look{})
+	same := func(what string) {
+		t.Helper()
+		var got, want []string
+		for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+			want = command(t, n, "why", "shop/cart")
+			got = eval[[]string](p, `[...document.querySelectorAll(`+quote(reasons)+`)].map((e) => e.innerText)`)
+			if passing.ReplaceAllString(strings.Join(got, "\n"), "…") == passing.ReplaceAllString(strings.Join(want, "\n"), "…") {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: the page says\n%s\nthe command says\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+	}
+	same("a report")
+	if _, err := admin.SetRule(ctx, &rollcallv1.SetRuleRequest{Name: "half", Pattern: "shop/*", MinPercent: new(int32(50)), Actor: "ann"}); err != nil {
+		t.Fatal(err)
+	}
+	n.set(t, "shop/cart", serving, "again")
+	same("a rule")
+	n.set(t, "shop/pay", serving, "it frees the rule")
+	override("*", unknown, "all", 2*time.Hour)
+	override("shop/cart", notServing, "disk swap", time.Hour)
+	same("an override over another")
+	override("**", serving, "", 0)
+	same("the switch of the registry")
+	for _, pattern := range []string{"**", "shop/cart", "*"} {
+		if _, err := admin.ClearOverride(ctx, &rollcallv1.ClearOverrideRequest{Pattern: pattern, Actor: "ann", BreakGlass: []string{"half"}, Reason: "over"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lease, err := admin.GrantLease(ctx, &rollcallv1.GrantLeaseRequest{Ttl: durationpb.New(time.Hour), ForgetAfter: durationpb.New(36 * time.Hour), Actor: "cart-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := serving
+	if _, err := admin.SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{Service: "shop/cart", Status: &up, Actor: "cart-1", LeaseId: lease.GetLeaseId()}); err != nil {
+		t.Fatal(err)
+	}
+	same("a lease")
+	if _, err := admin.RevokeLease(ctx, &rollcallv1.RevokeLeaseRequest{LeaseId: lease.GetLeaseId(), Actor: "cart-1"}); err != nil {
+		t.Fatal(err)
+	}
+	same("the end of a lease")
+}
+
+// TestAServiceIsShownLive: what changes is shown at once, and who reads on keeps the place.
+func TestAServiceIsShownLive(t *testing.T) {
+	n := startNode(t)
+	n.set(t, "shop/cart", serving, "first")
+	p := n.open(t, cart, look{})
+	p.says(hook("service-status"), "● SERVING")
+	p.says(entries, "first")
+	p.do(focus(entries + " a"))
+	was := p.focused()
+	n.set(t, "shop/cart", notServing, "second")
+	p.says(hook("service-status"), "▲ NOT_SERVING")
+	p.says(entries+":first-child", "SERVING→NOT_SERVING")
+	p.says(reasons, "test said NOT_SERVING")
+	p.until("what a screen reader says", `[...document.querySelectorAll("[aria-live]")].some((e) => e.textContent.includes("shop/cart is now NOT_SERVING"))`)
+	if now := p.focused(); now != was {
+		t.Errorf("the focus went from %q to %q", was, now)
+	}
+}
+
+// TestTheSliderShowsWhatWas: by the keyboard, by a link, and back.
+func TestTheSliderShowsWhatWas(t *testing.T) {
+	n := startNode(t)
+	for i, status := range []status{unknown, serving, notServing} {
+		n.set(t, "shop/cart", status, fmt.Sprintf("change %d", i))
+		time.Sleep(50 * time.Millisecond)
+	}
+	p := n.open(t, cart, look{})
+	p.says(entries, "change 2")
+	p.until("the slider", `document.querySelector(`+quote(hook("as-of"))+`).getAttribute("aria-valuetext") === "now"`)
+	p.do(focus(hook("as-of")))
+	p.press(kb.ArrowLeft, kb.ArrowLeft) // to the begin of what is now, and of what was before
+	p.says(hook("service-status"), "● SERVING")
+	p.says("main", "As it was at")
+	p.says("main", "Now it is NOT_SERVING.")
+	p.says(reasons, "test said SERVING")
+	if words := eval[string](p, `document.querySelector(`+quote(hook("as-of"))+`).getAttribute("aria-valuetext")`); !strings.HasSuffix(words, " SERVING") {
+		t.Errorf("the slider says %q", words)
+	}
+	at := p.url()
+	if !regexp.MustCompile(`&at=\d+$`).MatchString(at) {
+		t.Errorf("the address is %s", at)
+	}
+	p.press(kb.ArrowLeft)
+	p.says(hook("service-status"), "◆ UNKNOWN")
+	p.press(kb.Home)
+	p.says(hook("service-status"), "It did not exist then.")
+	p.press(kb.End)
+	p.says(hook("service-status"), "▲ NOT_SERVING")
+	p.gone(".as-of")
+	if url := p.url(); strings.Contains(url, "at=") {
+		t.Errorf("now has the address %s", url)
+	}
+	p.goTo(at)
+	p.says(hook("service-status"), "● SERVING")
+	p.clickText(".as-of button", "Now")
+	p.says(hook("service-status"), "▲ NOT_SERVING")
+	p.clickText("main button", "Earlier change")
+	p.says("main", "As it was at")
+	p.clickText("main button", "Later change")
+	p.gone(".as-of")
+}
+
+// TestWhatDoesNotExistSaysSo: a deleted service has its history, and who deleted it.
+func TestWhatDoesNotExistSaysSo(t *testing.T) {
+	n := startNode(t)
+	n.set(t, "shop/cart", serving, "first")
+	if _, err := n.client(t).DeleteService(n.call(), &rollcallv1.DeleteServiceRequest{Service: "shop/cart", Reason: "retired", Actor: "ann"}); err != nil {
+		t.Fatal(err)
+	}
+	p := n.open(t, cart, look{})
+	p.says(hook("service-status"), "There is no service of this name.")
+	p.says(hook("service-status"), "ann deleted it at")
+	p.says(hook("service-status"), "retired.")
+	p.says(entries, "SERVING→deleted")
+	n.set(t, "shop/cart", serving, "back")
+	p.says(hook("service-status"), "● SERVING")
+	p.goTo("/ui/service?name=" + "never%2Fwas")
+	p.says(hook("service-status"), "There is no service of this name.")
+}
+
+// TestOlderEventsOfAService come by pages, and what is not kept is said.
+func TestOlderEventsOfAService(t *testing.T) {
+	n := startNode(t, "--history-events", "100")
+	for i := range 130 {
+		status := serving
+		if i%2 == 0 {
+			status = notServing
+		}
+		n.set(t, "shop/cart", status, "change "+strconv.Itoa(i))
+	}
+	p := n.open(t, cart, look{})
+	p.says(entries, "change 129")
+	p.until("a page", `document.querySelectorAll(`+quote(entries)+`).length === 50`)
+	for range 3 {
+		if eval[bool](p, `[...document.querySelectorAll("button")].some((b) => b.innerText === "Older events" && b.checkVisibility())`) {
+			have := p.count(entries)
+			p.clickText("button", "Older events")
+			p.until("older ones", fmt.Sprintf(`document.querySelectorAll(%s).length > %d`, quote(entries), have))
+		}
+	}
+	p.says("main", "are not kept any more.")
+	if n := p.count(entries); n > 130 || n < 100 {
+		t.Errorf("%d events are shown", n)
+	}
+}
+
+// TestNamesThatAreHardToPutIntoAnAddress: each is shown, and its links lead to it.
+func TestNamesThatAreHardToPutIntoAnAddress(t *testing.T) {
+	n := startNode(t)
+	p := n.blank(t, look{})
+	for i, name := range []string{"a//b", "/a/", "x:watch", "100%/a?b#c&d", "ünï/コード", "a%2Fb", "a+b;c"} {
+		n.set(t, name, serving, fmt.Sprint("reason ", i))
+		p.goTo("/ui/service?name=" + escaped(name))
+		p.says(hook("service-status"), "● SERVING")
+		p.says("h1", name)
+		p.says(entries, fmt.Sprint("reason ", i))
+		p.click(entries + " a")
+		p.says("main", "As it was at")
+		p.says("h1", name)
+	}
+}
