@@ -3,6 +3,7 @@ package browsertest_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -12,8 +13,8 @@ func init() {
 	scenes = append(scenes,
 		scene{name: "map", show: func(p *tab) {
 			p.goTo("/ui/")
-			p.see(hook("map"))
-			p.live()
+			p.see(hook("map-canvas"))
+			p.within(30*time.Second, "all services", counted(p.node.services))
 		}},
 		scene{name: "map filtered", sizes: []int{1_000, 100_000}, show: func(p *tab) {
 			p.goTo("/ui/?q=service-000")
@@ -40,7 +41,7 @@ func init() {
 		}},
 		scene{name: "map of a reader", secure: true, reader: true, show: func(p *tab) {
 			p.goTo("/ui/")
-			p.live()
+			p.until("all services", counted(p.node.services))
 		}},
 	)
 }
@@ -121,7 +122,7 @@ func TestTheMapFollows(t *testing.T) {
 func TestAHundredThousandRows(t *testing.T) {
 	n := sharedNode(t, 100_000)
 	p := n.open(t, "/ui/?q=service-", look{})
-	p.within(30e9, "all rows", `Number(document.querySelector("[role=grid]")?.getAttribute("aria-rowcount")) >= 100000`)
+	p.within(30*time.Second, "all rows", `Number(document.querySelector("[role=grid]")?.getAttribute("aria-rowcount")) >= 100000`)
 	if rows := p.count(hook("map-row")); rows > 200 {
 		t.Errorf("%d rows are in the page", rows)
 	}
