@@ -51,6 +51,7 @@ type Reading struct {
 	MemberPhases map[string]string        // by member: "joining", "voter", "replica" or "leaving"
 	RPCs         []RPC
 	HTTPRequests []HTTPRequests
+	SSE          SSE
 
 	Budgets []Budget
 
@@ -134,6 +135,14 @@ type Rule struct {
 type RPC struct {
 	Method, Code string
 	Count        uint64
+}
+
+// SSE are the watches over HTTP that are open, and those that were refused or cut off since the start.
+type SSE struct {
+	Services, Events int64
+	// Refused are by the limit that was reached: of all, and of those of one address.
+	RefusedAll, RefusedAddress int64
+	Stalled                    int64
 }
 
 // HTTPRequests are the requests to a route of the API over HTTP that were answered with a status.
@@ -414,6 +423,18 @@ var families = []family{
 				e(float64(c.Count), c.Route, strconv.Itoa(c.Code))
 			}
 		}},
+	{"rollcall_sse_streams", "Watches over HTTP (server-sent events) that are open, by what they watch: services or events. They count in rollcall_watches too.", gauge, []string{"watch"},
+		func(r Reading, e emit) {
+			e(float64(r.SSE.Services), "services")
+			e(float64(r.SSE.Events), "events")
+		}},
+	{"rollcall_sse_refused_total", "Watches over HTTP that were refused, by the limit that was reached: node (half of --max-http-connections) or address (100 of one address).", counter, []string{"limit"},
+		func(r Reading, e emit) {
+			e(float64(r.SSE.RefusedAll), "node")
+			e(float64(r.SSE.RefusedAddress), "address")
+		}},
+	{"rollcall_sse_stalled_total", "Watches over HTTP that were cut off because nobody read what was sent for 30 s.", counter, nil,
+		one(func(r Reading) float64 { return float64(r.SSE.Stalled) })},
 }
 
 // stored is a family of one part of the storage.

@@ -79,6 +79,7 @@ func (n *Node) reading() metrics.Reading {
 	for _, c := range n.server.RPCs() {
 		r.RPCs = append(r.RPCs, metrics.RPC{Method: c.Method, Code: c.Code.String(), Count: c.Count})
 	}
+	r.SSE = metrics.SSE(n.server.HTTPStreams())
 	for _, c := range n.server.HTTPRequests() {
 		r.HTTPRequests = append(r.HTTPRequests, metrics.HTTPRequests(c))
 	}

@@ -228,6 +228,7 @@ func (n *Node) serverConfig() server.Config {
 	cfg.LoopbackOnly = n.cfg.loopbackOnly(n.self)
 	cfg.StaticAdmins = n.admins
 	cfg.MaxHTTPCalls = max(1, n.connections.HTTP*3/4) // the others are for probes
+	cfg.MaxHTTPStreams = max(1, n.connections.HTTP/2)
 	cfg.WebWrites, cfg.KnownHost = n.cfg.WebWrites, n.knownHost
 	cfg.Audit, cfg.WritesPerSecond = n.auditLog, n.cfg.WritesPerSecond
 	return cfg

@@ -71,6 +71,8 @@ type Config struct {
 
 	// MaxHTTPCalls is how many requests to the API over HTTP are answered at a time.
 	MaxHTTPCalls int
+	// MaxHTTPStreams is how many of them may be streams of events.
+	MaxHTTPStreams int
 	// WebWrites lets callers over HTTP who prove no identity change something. Only for a port that nobody beyond this
 	// machine reaches: any program, and any user, of the machine may then.
 	WebWrites bool
@@ -104,6 +106,7 @@ func DefaultConfig() Config {
 		LeaderGrace:             3 * time.Second,
 		StatusTimeout:           time.Second,
 		MaxHTTPCalls:            192,
+		MaxHTTPStreams:          128,
 		Logger:                  slog.Default(),
 	}
 }
@@ -119,8 +122,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("server: ReadyMaxStaleness is %v; it must be 0 or at least %v", c.ReadyMaxStaleness, MinReadyStaleness)
 	case c.WriteTimeout <= 0, c.ForwardTimeout <= 0, c.RevisionTimeout <= 0, c.StatusTimeout <= 0, c.LeaderGrace <= 0:
 		return errors.New("server: WriteTimeout, ForwardTimeout, RevisionTimeout, StatusTimeout and LeaderGrace must be more than 0")
-	case c.MaxWatches < 1, c.MaxWatchesPerConnection < 1, c.MaxConnections < 1, c.MaxForwarded < 1, c.MaxHTTPCalls < 1:
-		return errors.New("server: MaxWatches, MaxWatchesPerConnection, MaxConnections, MaxForwarded and MaxHTTPCalls must be at least 1")
+	case c.MaxWatches < 1, c.MaxWatchesPerConnection < 1, c.MaxConnections < 1, c.MaxForwarded < 1, c.MaxHTTPCalls < 1, c.MaxHTTPStreams < 1:
+		return errors.New("server: MaxWatches, MaxWatchesPerConnection, MaxConnections, MaxForwarded, MaxHTTPCalls and MaxHTTPStreams must be at least 1")
 	case c.MaxWatchesPerConnection > math.MaxInt32-spareStreams:
 		return fmt.Errorf("server: MaxWatchesPerConnection is %d; it must be at most %d", c.MaxWatchesPerConnection, math.MaxInt32-spareStreams)
 	case c.WritesPerSecond < 0:

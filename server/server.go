@@ -33,6 +33,7 @@ import (
 	"github.com/rollcallhq/rollcall/server/rest"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/server/rpcstats"
+	"github.com/rollcallhq/rollcall/server/sse"
 )
 
 // Server answers for one node. Call New, Serve, BeginDrain and Stop, in this order.
@@ -42,6 +43,7 @@ type Server struct {
 	api, peer *grpc.Server
 	local     inprocess.Conn // has all services of the API but Health
 	rest      *rest.Handler
+	sse       *sse.Streams
 	pool      *peerconn.Pool
 	router    *forward.Router
 	renewer   *renewal.Renewer
@@ -177,6 +179,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	})
 	rollcallv1.RegisterClusterServer(peer, &localCluster{cluster: cluster})
 
+	s.sse = s.newSSE(deps.Registry, ending)
 	s.rest = s.newREST()
 
 	s.readiness.publish()

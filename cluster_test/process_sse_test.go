@@ -1,0 +1,121 @@
+package cluster_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// A page that watches services loses its node, and goes on at another one: it is sent what it missed, and nothing else.
+// So does one that watches events. A node that stops says so.
+func TestProcessSSE(t *testing.T) {
+	t.Parallel()
+	c := startProcesses(t, processOptions{})
+	const many = 50
+	for i := range many {
+		c.set(fmt.Sprintf("shop/%d", i), client.Serving)
+	}
+	first, second := c.others(c.leader())[0], c.others(c.leader())[1]
+	path := func(p *process, what string) string { return "http://" + p.http + "/api/v1/" + what }
+	const services, events = "services:watch?view=status&prefixes=shop/", "events:watch?from_revision=1&prefixes=shop/"
+
+	s := sseState{}
+	r := openSSE(t, path(first, services), "", true)
+	s.read(r, 1)
+	for i := range many {
+		if s.statuses[fmt.Sprintf("shop/%d", i)] != "SERVING" {
+			t.Fatalf("%v", s.statuses)
+		}
+	}
+	e := openSSE(t, path(first, events), "", false)
+	seen, last := 0, ""
+	readEvents := func(r *sseReader, want int) {
+		t.Helper()
+		for seen < want {
+			one, err := r.next()
+			if err != nil {
+				t.Fatalf("%s after %d events: %v", r.res.Status, seen, err)
+			}
+			var m struct{ Events []struct{ Revision int64 } }
+			if err := json.Unmarshal(one.data, &m); err != nil {
+				t.Fatalf("%s: %v", one.data, err)
+			}
+			if seen += len(m.Events); one.id != "" {
+				last = one.id
+			}
+		}
+	}
+	readEvents(e, many)
+
+	first.kill()
+	for _, r := range []*sseReader{r, e} {
+		if _, err := io.ReadAll(r.lines); err == nil {
+			t.Error("a stream of a node that was killed ended well")
+		}
+	}
+	c.set("shop/1", client.NotServing, second)
+	c.set("shop/new", client.Serving, second)
+	c.set("other", client.Serving, second)
+	if _, errOut, code := c.rollcall("delete", "shop/2"); code != 0 {
+		t.Fatal(errOut)
+	}
+	eventually(t, "an override", func(context.Context) bool { // the feature level rises soon after the start
+		_, _, code := c.rollcall("override", "set", "shop/3", "not_serving", "--reason", "test")
+		return code == 0
+	})
+	status, err := c.client(second).ClusterStatus(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := maps.Clone(s.statuses)
+	want["shop/1"], want["shop/new"], want["shop/3"] = "NOT_SERVING", "SERVING", "NOT_SERVING"
+	delete(want, "shop/2")
+	r = openSSE(t, path(second, services), s.id, true)
+	s.read(r, status.GetRevision())
+	if !s.resumed || s.records != 4 || !maps.Equal(s.statuses, want) {
+		t.Errorf("resumed %v, %d records, %v; want %v", s.resumed, s.records, s.statuses, want)
+	}
+	e = openSSE(t, path(second, events), last, false)
+	readEvents(e, many+4) // two reports, a deletion, an override
+
+	second.stop()
+	for _, r := range []*sseReader{r, e} {
+		var end sseEvent
+		for {
+			one, err := r.next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			end = one
+		}
+		if end.name != "error" || !strings.Contains(string(end.data), `"reason":"STOPPING"`) || !strings.Contains(string(end.data), `"code":"UNAVAILABLE"`) {
+			t.Errorf("a node that stopped ended a stream with %s %s", end.name, end.data)
+		}
+	}
+
+	// A new cluster knows nothing of the old one's revisions.
+	other := startProcesses(t, processOptions{nodes: 1})
+	other.set("shop/x", client.Serving)
+	s.read(openSSE(t, path(other.nodes[0], services), s.id, true), 1)
+	if s.resumed || len(s.statuses) != 1 {
+		t.Errorf("resumed %v, %v", s.resumed, s.statuses)
+	}
+	res, err := http.Get(path(other.nodes[0], events) + "&last_event_id=" + last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusConflict || !strings.Contains(string(body), "CLUSTER_CHANGED") {
+		t.Errorf("%s %s", res.Status, body)
+	}
+}
