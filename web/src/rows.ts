@@ -28,8 +28,8 @@ let made = 0;
 // rows makes a list: a grid with one tab stop, arrows, Home, End, Page Up, Page Down and Enter.
 export function rows(o: RowsOptions): Rows {
   const id = "rows" + ++made;
-  const body = h("div", { class: "rows-body", role: "rowgroup" });
-  const el = h("div", { class: "rows", role: "grid", "aria-label": o.label, tabindex: "0", "aria-rowcount": "0" }, body);
+  const body = h("div.rows-body", { role: "rowgroup" });
+  const el = h("div.rows", { role: "grid", "aria-label": o.label, tabindex: "0", "aria-rowcount": "0" }, body);
   let current = -1, frame = 0, count = 0;
   let there = new Map<string, { el: HTMLElement; i: number }>();
 
