@@ -22,10 +22,6 @@ export function field(label: string, control: HTMLElement, hint?: Child): HTMLEl
   return h("div", h("label", { for: id }, label), control, hint && h("small", { id: id + "h" }, hint));
 }
 
-export function tick(box: HTMLInputElement, label: string): HTMLElement {
-  return h("label.tick", box, " " + label);
-}
-
 export function p(...children: Child[]): HTMLElement {
   return h("p", ...children);
 }

@@ -5,9 +5,8 @@ import { ApiError, requestID, send } from "../api";
 import { whoami } from "../me";
 import type { BrokenRule } from "../types";
 import { broken } from "../words/rule";
-import { printable } from "../words/text";
 import { advice, message } from "./advice";
-import { field, input, p, tick } from "./fields";
+import { field, input, p } from "./fields";
 
 // What a change answers, or its dry run.
 export interface Answer {
@@ -37,20 +36,19 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
   const { plain } = i;
   const reason = input({ "data-test": "dialog-reason", required: true, maxlength: 1024 });
   const actor = input({ maxlength: 256, value: named });
-  const who = h("div");
   const result = h("section.dryrun@dialog-dryrun", { tabindex: -1, hidden: true });
   const error = h("p.error@dialog-error", { role: "alert", tabindex: -1, hidden: true });
-  const fields = h("fieldset", ...(i.fields ?? []), ...(plain ? [] : [field("Reason", reason, "It stands in the history."), who]));
+  const fields = h("fieldset", ...(i.fields ?? []), ...(plain ? [] : [field("Reason", reason, "It stands in the history."), field("Your name", actor, "Not verified, unless you signed in.")]), result);
   const close = (label: string) => h("button@dialog-close", { type: "button", onClick: () => dialog.close() }, label);
   const check = h("button@dialog-check", "Check");
   const apply = h("button.primary@dialog-submit", { type: plain ? "submit" : "button" }, i.verb);
   const form = h("form", { autocomplete: "off" },
-    h("h2", { id: "change" }, i.title), h("div", { id: "about" }, ...i.about), fields, result, error,
+    h("h2", { id: "change" }, i.title), h("div", { id: "about" }, ...i.about), fields, error,
     h("div.buttons", close("Cancel"), !plain && check, apply));
   const dialog = h("dialog.dialog change@dialog", { "aria-labelledby": "change", "aria-describedby": "about" }, form);
 
   let checked: Record<string, unknown> | null = plain ? {} : null; // what apply would send
-  let breaks: HTMLInputElement | undefined, why: HTMLInputElement, rules: string[]; // of the glass, if rules would be broken
+  let why: HTMLInputElement | null, rules: string[]; // that may be broken, if the check says that some would be
   let request = "";
   let busy = false, applying = false, maybe = false, made = false;
 
@@ -61,13 +59,12 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
   };
   const refresh = () => {
     fields.disabled = check.disabled = busy || maybe;
-    if (breaks) breaks.disabled = why.disabled = busy || maybe;
-    apply.disabled = busy || !checked || Boolean(breaks && !(breaks.checked && why.value.trim()));
+    apply.disabled = busy || !checked;
   };
   const forget = () => {
     if (plain) return;
-    checked = null;
-    breaks = undefined;
+    checked = why = null;
+    replace(result);
     result.hidden = true;
     request = "";
   };
@@ -81,23 +78,22 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
     named = actor.value.trim();
     const common = { reason: reason.value.trim(), actor: named || undefined };
     const dry = { ...common, validate_only: true };
-    let rulesBroken: BrokenRule[] | undefined, answer: A;
+    let would: BrokenRule[] | undefined, answer: A, glass: Child[] = [];
     await i.look?.();
     try {
       answer = await call(dry);
     } catch (e) {
       if (!(e instanceof ApiError) || e.reason !== "RULE_BROKEN") throw e;
-      rulesBroken = e.details.broken_rules as BrokenRule[];
-      rules = e.details.more_broken_rules ? ["*"] : rulesBroken.map((r) => r.rule);
-      show(result, list(rulesBroken, "would "));
+      would = e.details.broken_rules as BrokenRule[];
+      rules = e.details.more_broken_rules ? ["*"] : would.map((r) => r.rule);
+      show(result, list(would, "would "));
       answer = await call({ ...dry, break_glass: rules }); // what would change if they may be broken
-      breaks = h("input", { type: "checkbox" });
-      why = input({ maxlength: 400 });
+      why = input({ maxlength: 400, required: true });
+      glass = [h("label.tick", h("input", { type: "checkbox", required: true }), " Break the rules all the same"), field("Why they may be broken", why)];
     }
-    rulesBroken = answer.broken_rules ?? rulesBroken;
     const idle = answer.changed === false;
     show(result, ...(idle ? [p("It is so already: nothing would change.")] : i.preview?.(answer) ?? [p("Nothing stands against it.")]),
-      list(rulesBroken, "would "), breaks && tick(breaks, "Break the rules all the same"), breaks && field("Why they may be broken", why));
+      list(answer.broken_rules ?? would, "would "), ...glass);
     if (!idle) checked = common;
   }
 
@@ -105,7 +101,7 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
     applying = true;
     const all = { ...checked };
     if (!plain) all.request_id = request ||= requestID();
-    if (breaks) {
+    if (why) {
       all.break_glass = rules;
       all.reason += "; rules may be broken: " + why.value.trim();
     }
@@ -113,8 +109,7 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
       const a = await call(all);
       made = true;
       const text = i.done?.(a) ?? `${i.title}: done, revision ${a.revision}.`, end = close("Close");
-      replace(form, h("h2", { id: "change" }, "Done"), h("p@dialog-done", { id: "about" }, text),
-        list(a.broken_rules, ""), h("div.buttons", end));
+      replace(form, h("h2", { id: "change" }, "Done"), h("p@dialog-done", { id: "about" }, text), list(a.broken_rules, ""), h("div.buttons", end));
       announce(text);
       end.focus();
     } catch (e) {
@@ -155,7 +150,7 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
     forget();
     void step(plain ? change : look);
   });
-  if (!plain) apply.addEventListener("click", () => void step(change));
+  if (!plain) apply.addEventListener("click", () => form.reportValidity() && void step(change));
   form.addEventListener("input", (e) => {
     if (!result.contains(e.target as Node)) forget();
     refresh();
@@ -163,11 +158,8 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
   // While an answer is awaited, the first Escape does nothing.
   dialog.addEventListener("cancel", (e) => applying && e.preventDefault());
 
-  const ask = (me: string) => {
-    actor.required = !me;
-    replace(who, field(me ? `For whom ${me} acts, if for another` : "Your name", actor, !me && "It is not verified: you proved no identity."));
-  };
-  whoami().then((me) => ask(me.identity === "anonymous" ? "" : printable(me.identity)), () => ask(""));
+  actor.required = true;
+  whoami().then((me) => { actor.required = me.identity === "anonymous"; }, () => {});
   const back = document.activeElement as HTMLElement;
   document.body.append(dialog);
   refresh();

@@ -7,7 +7,7 @@ import { printable } from "../words/text";
 import { authorship } from "../words/why";
 import { field, input, p, select, statuses } from "./fields";
 import { run } from "./flow";
-import { affected, scope, standing, warning, type OfPattern } from "./preview";
+import { affected, standing, warning, type OfPattern } from "./preview";
 
 // ttl reads "2h".
 function ttl(text: string): object {
@@ -50,7 +50,7 @@ export function overrideDialog(pattern: string, to: Status = "NOT_SERVING"): Pro
 export function shutdownDialog(prefix: string): Promise<boolean> {
   const pattern = prefix === "" ? "**" : prefix + (/[/.]$/.test(prefix) ? "*" : "/*");
   return set("Shut down " + (prefix === "" ? "the whole registry" : printable(pattern)),
-    `Shows ${scope(pattern)}, as NOT_SERVING. No process stops, and reports go on beneath it.` + (prefix && " Overrides that cover less go on to decide."),
+    `Shows ${prefix ? "all services that begin with " + printable(pattern.slice(0, -1)) : "every service, over all other overrides,"} as NOT_SERVING. No process stops, and reports go on beneath it.`,
     "Shut down", () => pattern, () => "NOT_SERVING");
 }
 

@@ -36,10 +36,3 @@ export function standing(o: Override): Child[] {
 export function warning(...children: Child[]): HTMLElement {
   return h("p.warn", "▲ ", ...children);
 }
-
-// scope says in words what a pattern covers.
-export function scope(pattern: string): string {
-  if (pattern === "**") return "every service, over all other overrides";
-  if (pattern === "*") return "every service";
-  return /[/.]\*$/.test(pattern) ? "all services that begin with " + printable(pattern.slice(0, -1)) : printable(pattern);
-}

@@ -5,7 +5,7 @@ import { get, name } from "../api";
 import type { Rule } from "../types";
 import { bound, distance } from "../words/rule";
 import { printable } from "../words/text";
-import { field, input, p, tick } from "./fields";
+import { field, input, p } from "./fields";
 import { run, type Answer } from "./flow";
 import { warning } from "./preview";
 
@@ -21,8 +21,8 @@ export function ruleDialog(r?: Rule): Promise<boolean> {
   return run<Answer & { rule: Rule }>({
     title: r ? "Change rule " + printable(r.name) : "Add a rule",
     about: [p("Refuses changes that would leave fewer services of its pattern SERVING.")],
-    fields: [field("Name", id), field("Pattern", pattern, "shop/cart, shop/* or *"), field("At least so many", min),
-      field("At least so many percent", percent), tick(reports, "It binds reports that have a lease, too")],
+    fields: [field("Name", id), field("Pattern", pattern, "shop/cart, shop/* or *"), field("At least so many", min), field("At least so many percent", percent),
+      h("label.tick", reports, " It binds reports that have a lease, too")],
     async look() {
       before = (await get<{ rules: Rule[] }>("rules")).rules.find((one) => one.name === id.value.trim());
     },

@@ -11,7 +11,7 @@ import type { AccessCheck, Auth, IdentityGrants, Role, Token, WhoAmI } from "../
 import { enforcement, held } from "../words/access";
 import { printable } from "../words/text";
 import type { Ctx } from "../view";
-import { button, by, command, ends, facts, section, table } from "./parts";
+import { button, by, command, ends, facts, listed, section } from "./parts";
 
 // most is how many tokens, or identities, are shown at once.
 const most = 100, week = 604_800;
@@ -28,8 +28,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     const answer = got[path], title = path[0]!.toUpperCase() + path.slice(1);
     if (!answer || answer instanceof Error) return section(title, answer ? `Not shown: ${message(answer)}.` : "…");
     const list = (answer[path] as T[]).filter((t) => name(t).includes(find.value.trim()));
-    return section(title, list.length ? table(heads, list.slice(0, most).map(row), `access-${path.slice(0, -1)}-row`) : "None.",
-      list.length > most && p(`and ${number(list.length - most)} more: find them by name`));
+    return listed(title, heads, list.slice(0, most), row, `access-${path.slice(0, -1)}-row`, list.length > most && p(`and ${number(list.length - most)} more: find them by name`));
   };
   const draw = () => replace(lists,
     some<Token>("tokens", "Token|Id|May|Ends|Made by|", (t) => t.name + " " + t.id, (t) => [
@@ -68,7 +67,7 @@ function self(who: Got<WhoAmI>): HTMLElement {
 
 function enforced(a: Auth): string {
   return "Access" + enforcement(a).slice(6) + "." +
-    (a.enforced ? "" : " Tokens and grants can be prepared, and count from “rollcall auth enable” on. Before that, look for those that you do not know: anybody can have made them.") +
+    (a.enforced ? "" : " Tokens and grants count from “rollcall auth enable” on. Before it, look for those that you do not know: anybody can have made them.") +
     (a.revision ? ` Set by ${by(a)}, revision ${a.revision}.` : "");
 }
 

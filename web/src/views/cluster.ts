@@ -15,7 +15,7 @@ import { printable } from "../words/text";
 import { distance } from "../words/rule";
 import { remaining, twoUnits } from "../words/time";
 import type { Ctx } from "../view";
-import { button, by, command, ends, facts, section, spoken, table } from "./parts";
+import { button, by, command, ends, facts, listed, section, spoken } from "./parts";
 
 const every = 2_000, seldom = 10_000; // ms
 
@@ -92,26 +92,24 @@ function page(l: Layers, change: Change): Child[] {
       h("div.cards", ...c.members.map(card)),
       l.may.cluster && c.members.length > 1 && p(button("Hand leadership over", "", "", change(() => transferDialog(standing().status!)))),
       p("Other changes of members are commands: ", ...["add NAME --peer HOST:PORT", "replace NAME", "remove NAME"].map((verb) => command("rollcall member " + verb)))),
-    section("Rules", listed("Rule|Asks for|Now|Set by|", l.rules?.rules, (r) => [
+    listed("Rules", "Rule|Asks for|Now|Set by|", l.rules?.rules, (r) => [
       printable(r.name), asks(r), h("span", { class: r.serving < r.needed && "error" }, r.serving < r.needed && "▲ ", distance(r)), by(r),
       l.may.rules && h("span", button("Change", r.name, r.revision, change(() => ruleDialog(r))), button("Remove", r.name, r.revision, change(() => removeRuleDialog(r)))),
-    ]), l.may.rules && button("Add a rule", "", "", change(ruleDialog))),
-    section("Overrides", listed("Pattern|Status|Ends|Set by|", l.overrides?.overrides, (o) => [
+    ], "", l.may.rules && button("Add a rule", "", "", change(ruleDialog))),
+    listed("Overrides", "Pattern|Status|Ends|Set by|", l.overrides?.overrides, (o) => [
       printable(o.pattern), statusBadge(o.status), ends(o.expire_time, 0), by(o),
       l.may.override && button("End", o.pattern, o.revision, change(() => clearOverrideDialog(o))),
-    ]), ...(l.may.override ? [button("Set an override", "", "", change(() => overrideDialog(""))), button("Shut the registry down", "", "", change(() => shutdownDialog("")))] : [])),
+    ], "", l.may.override && button("Set an override", "", "", change(() => overrideDialog(""))), l.may.override && button("Shut the registry down", "", "", change(() => shutdownDialog("")))),
   ];
 }
 
 // alone says what it means that there is no leader, and what to do (docs/night.md).
 function alone(c: ClusterStatus): HTMLElement {
-  const voters = c.members.filter((m) => m.member.voter);
-  const silent = voters.filter((m) => !m.start_time).map((m) => m.member.name);
   const age = c.members.find((m) => m.member.name === c.node)?.leader_age_seconds;
   return h("section.panel bad", h("h2", "▲ No leader: nothing can be changed"),
     p(`Reads go on. ${c.node} last heard a leader ${age === undefined ? "before it was started" : remaining(age) + " ago"}, and shows what it knew then. No override and no lease ends.`),
-    p(`${(voters.length >> 1) + 1} of ${voters.length} voters must run and reach each other. No answer from ${silent.join(", ") || "none"}: start those with their data directories, and all goes on.`),
-    p("Only if too many are lost for good (docs/night.md): stop the rest, choose a directory by ", command("rollcall recover --inspect DIRECTORY..."), " and make a new cluster of it by ", command("rollcall recover --data DIRECTORY")));
+    p("Start the voters that do not answer with their data directories: then all goes on. Only if too many are lost for good (docs/night.md), stop the others: ",
+      command("rollcall recover --inspect DIRECTORY..."), " says which directory is best, and ", command("rollcall recover --data DIRECTORY"), " makes a cluster of it."));
 }
 
 function card(m: MemberStatus): HTMLElement {
@@ -138,8 +136,4 @@ function card(m: MemberStatus): HTMLElement {
         ...(m.cannot_reach.length ? ["Cannot reach", "▲ " + m.cannot_reach.join(", ")] : []),
       ] : ["All else", undefined]),
     ));
-}
-
-function listed<T>(heads: string, list: T[] | undefined, row: (t: T) => Child[]): HTMLElement {
-  return list?.length ? table(heads, list.map(row)) : p(list ? "None." : "unknown");
 }

@@ -1,6 +1,7 @@
 // What the views of the cluster and of access are made of.
 
 import { announce, h, type Child } from "../dom";
+import { p } from "../dialog/fields";
 import { time } from "../format";
 import type { Actor } from "../types";
 import { actor, printable } from "../words/text";
@@ -14,11 +15,16 @@ export function facts(...list: Child[]): HTMLElement {
 }
 
 // table has its rows stacked where there is no room: then each cell says its own head.
-export function table(heads: string, rows: Child[][], test?: string): HTMLElement {
+function table(heads: string, rows: Child[][], test?: string): HTMLElement {
   const head = heads.split("|");
   return h("table", null,
     h("thead", h("tr", ...head.map((t) => h(t ? "th" : "td", null, t)))),
     h("tbody", ...rows.map((cells) => h("tr", { "data-test": test }, ...cells.map((c, i) => h("td", { "data-head": head[i] || null }, c))))));
+}
+
+// listed is a section with a table. A list that is undefined is not known.
+export function listed<T>(title: string, heads: string, list: T[] | undefined, row: (t: T) => Child[], test?: string, ...more: Child[]): HTMLElement {
+  return section(title, list?.length ? table(heads, list.map(row), test) : p(list ? "None." : "unknown"), ...more);
 }
 
 // command is a command line to copy.
