@@ -33,8 +33,8 @@ func TestPerformance(t *testing.T) {
 	t.Run("HundredBrowsers", testHundredBrowsers)
 }
 
-// whole is true when the map shows all services; the page counts them in its text.
-const whole = `document.querySelector('[data-test="map"]')?.innerText.replace(/[,.\u00a0\u202f ]/g, "").includes("100000")`
+// whole is true when the map shows all services.
+var whole = counted(manyServices)
 
 func testFirstPictureAndFrames(t *testing.T) {
 	n := startNode(t)
@@ -137,7 +137,7 @@ func testOverNight(t *testing.T) {
 		p := n.open(t, path, look{})
 		p.live()
 		if path == "/ui/" {
-			p.within(30*time.Second, "the whole map", `document.querySelector('[data-test="map"]')?.innerText.replace(/[,.\u00a0\u202f ]/g, "").includes("100002")`)
+			p.within(30*time.Second, "the whole map", counted(manyServices+2))
 		}
 		round := 0
 		changes := func(count int) {
