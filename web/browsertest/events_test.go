@@ -215,8 +215,8 @@ func TestAnAtomicWriteIsOneRow(t *testing.T) {
 	}
 	p.says(eventRow, "450 changes in one write")
 	p.click(eventRow)
-	p.says(".panel", "All of it")
-	if got := p.count(".panel .fields"); got != 100 {
+	p.says(".panel", "All took effect at once")
+	if got := p.count(".panel dl"); got != 100 {
 		t.Errorf("%d events are told one by one", got)
 	}
 }
