@@ -55,7 +55,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   const problem = h("p.error", { role: "alert" });
   const more = button("Older events", () => void older());
   const begin = h("p.muted");
-  const aside = h("section.panel.view", { "aria-label": "Details", hidden: true });
+  const aside = h("section", { class: "panel view", "aria-label": "Details", hidden: true });
   const form = filterForm(filter, () => {
     ctx.setParams(filter);
     void load();
@@ -91,6 +91,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     stream?.close();
     events = waiting = part = [];
     text(problem, "");
+    busy = true; // the same page is not read twice
     await guarded(async (signal) => {
       const answer = await take({}, signal);
       if (!filter.to) follow(answer.revision + 1);
@@ -102,6 +103,8 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   async function guarded(f: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
     const { signal } = run;
     await f(signal).catch((e) => !signal.aborted && text(problem, e.message));
+    if (signal.aborted) return;
+    busy = false;
     draw();
   }
 
@@ -118,7 +121,6 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     if (busy || !next || events.length >= most) return;
     busy = true;
     await guarded((signal) => take(next!, signal));
-    busy = false;
   }
 
   function follow(from_revision: number): void {
@@ -133,7 +135,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
         part = [];
         flush ||= setTimeout(come, 250); // what comes together is drawn together
       },
-      error: (e) => void (/^C/.test(e.reason) ? load() : guarded(() => Promise.reject(e))), // COMPACTED, CLUSTER_CHANGED
+      error: (e) => (/^C/.test(e.reason) ? void load() : text(problem, e.message)), // COMPACTED, CLUSTER_CHANGED
     });
   }
 
@@ -177,14 +179,14 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     shown = revision;
     ctx.setParams({ event: revision ? String(revision) : "" });
     aside.hidden = !revision;
-    if (revision)
-      await guarded(async (signal) => {
-        const write = writes.find((w) => w.some((e) => e.revision === revision)) ?? (await get<ListEvents>("events", { from_revision: revision, to_revision: revision }, signal)).events;
-        replace(aside, button("Close", () => void tell(0)), ...(write.length ? details(write) : [`There is no event of revision ${revision}, or you may not see it.`]));
-        if (narrow) aside.scrollIntoView();
-        announce("The details are after the list.");
-      });
-    else if (was) list.el.focus();
+    if (revision) {
+      const { signal } = run;
+      const write = writes.find((w) => w.some((e) => e.revision === revision)) ?? (await get<ListEvents>("events", { from_revision: revision, to_revision: revision }, signal).catch(() => null))?.events ?? [];
+      if (signal.aborted || shown !== revision) return;
+      replace(aside, button("Close", () => void tell(0)), ...(write.length ? details(write) : [`There is no event of revision ${revision}, or you may not see it.`]));
+      if (narrow) aside.scrollIntoView();
+      announce("The details are after the list.");
+    } else if (was) list.el.focus();
     draw();
   }
 }
