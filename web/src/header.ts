@@ -31,7 +31,7 @@ export interface Header {
 export function header(): Header {
   const links = tabs.map(([path, title]) => h("a", { href: "/ui/" + path, "data-path": path }, title));
   const state = h("span.conn@conn-state", { role: "status" });
-  const node = h("a.node", { href: "/ui/cluster" });
+  const node = h("a.node", { href: "/ui/cluster", hidden: true });
   const problems = h("a.problems", { href: "/ui/cluster", hidden: true });
   const who = h("button.who@who", { type: "button", "aria-haspopup": "dialog", onClick: () => void loginBox() }, "…");
   const banner = h("div.banner", { role: "alert", hidden: true });
@@ -66,6 +66,7 @@ export function header(): Header {
     const { status } = standing();
     if (status) {
       const revision = Math.max(status.revision, services.synced ? services.revision : 0);
+      node.hidden = false;
       text(node, `${status.node} · revision ${number(revision)}`);
       node.title = `Cluster ${status.cluster_id}, seen by node ${status.node}`;
       problems.hidden = status.problems.length === 0;

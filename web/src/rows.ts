@@ -44,12 +44,7 @@ export function rows(o: RowsOptions): Rows {
       there.delete(key);
       if (!row) {
         const made = h("div", { class: "row " + (o.class?.(i) ?? ""), role: "row", "data-test": o.test });
-        for (const c of o.cells(i)) {
-          if (c instanceof HTMLElement && !c.hasAttribute("role")) {
-            c.setAttribute("role", "gridcell");
-            made.append(c);
-          } else made.append(h("span", { role: "gridcell" }, c));
-        }
+        made.append(...o.cells(i).map((c) => h("span", { role: "gridcell" }, c)));
         body.append(made);
         row = { el: made, i: -1 };
       }

@@ -88,7 +88,7 @@ export function mapCanvas(o: CanvasOptions): MapCanvas {
       return;
     }
     g.fillStyle = colourOf(code);
-    const gap = code === 0 ? 0 : 1;
+    const gap = code < 2 ? 0 : 1;
     g.fillRect(x, y, c - gap, c - gap);
   };
 
@@ -125,7 +125,7 @@ export function mapCanvas(o: CanvasOptions): MapCanvas {
     }
     for (let code = 3; code >= 0; code--) {
       g.fillStyle = colourOf(code);
-      const gap = code === 0 ? 0 : 1;
+      const gap = code < 2 ? 0 : 1;
       for (let i = from * p.columns; i < end; i++) {
         if (box.codes[i] === code) g.fillRect(p.x + (i % p.columns) * c, y + heading + Math.floor(i / p.columns) * c, c - gap, c - gap);
       }
