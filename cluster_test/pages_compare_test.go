@@ -16,6 +16,7 @@ var placeholders = []struct {
 }{
 	{"removal", regexp.MustCompile(`\bwas removed from (cluster [0-9a-f]{4}[^)]*\(revision \d+[^)]*\))`), false}, // who did it is said if the node has folded it
 	{"uuid", regexp.MustCompile(`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), true},
+	{"request", regexp.MustCompile(`\b[A-Z2-7]{26}\b`), true}, // the id that a node gives to a change over HTTP
 	{"id", regexp.MustCompile(`\b[0-9a-f]{16,64}\b`), true},
 	{"cluster", regexp.MustCompile(`\b(?:cluster|CLUSTER) +([0-9a-f]{4})\b`), true},
 	{"cluster", regexp.MustCompile(`(?m)^\S+ +([0-9a-f]{4})  +[0-9a-f]{8}  `), true}, // in a column

@@ -71,7 +71,7 @@ func TestTheAccessView(t *testing.T) {
 	if got := p.url(); got != "/ui/access?q=old" {
 		t.Errorf("the address is %s", got)
 	}
-	p.clickText("main td button", "Revoke")
+	p.clickButton("main td button", "Revoke")
 	p.says(hook("dialog"), "Revoke token old")
 	p.write(hook("dialog-reason"), "it was in a log")
 	p.click(hook("dialog-check"))

@@ -86,7 +86,7 @@ func TestLeadershipIsHandedOver(t *testing.T) {
 	nodes := startNodes(t, 3)
 	p := nodes[0].open(t, "/ui/cluster", look{})
 	p.until("a leader", `document.querySelector("main").innerText.match(/Leader\s+n\d/)`)
-	p.clickText("main button", "Hand leadership over")
+	p.clickButton("main button", "Hand leadership over")
 	p.until("that all voters are there", `document.querySelectorAll('[data-test="dialog"] option').length === 3`)
 	to := eval[string](p, `document.querySelector('[data-test="dialog"] option:last-child').value`)
 	p.choose(hook("dialog")+" select", to)

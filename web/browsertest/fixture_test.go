@@ -154,9 +154,11 @@ func prepare(n *node, secure bool, services int) error {
 			return err
 		}
 	}
+	n.services = services
 	if err := fill(n, services); err != nil || services == 1 {
 		return err
 	}
+	n.services += 2
 	return decorate(n)
 }
 

@@ -29,11 +29,12 @@ import (
 
 // A node is one rollcall serve process with the page.
 type node struct {
-	name string
-	api  string // address
-	http string // address
-	args []string
-	dir  string
+	name     string
+	api      string // address
+	http     string // address
+	args     []string
+	dir      string
+	services int // of a shared node
 	// admin is the token of an administrator, and ca the file of the CA, of a node that enforces access.
 	admin, ca string
 

@@ -141,11 +141,6 @@ export async function send<T>(method: "PUT" | "POST" | "DELETE", path: string, b
 
 // requestID returns a new id for one wish.
 export function requestID(): string {
-  // randomUUID is only there over TLS and on this machine.
-  if (crypto.randomUUID) return crypto.randomUUID();
-  const b = crypto.getRandomValues(new Uint8Array(16));
-  b[6] = (b[6]! & 0x0f) | 0x40;
-  b[8] = (b[8]! & 0x3f) | 0x80;
-  const hex = Array.from(b, (n) => n.toString(16).padStart(2, "0")).join("");
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  // Not randomUUID, which is only there over TLS and on this machine.
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) => n.toString(16).padStart(2, "0")).join("");
 }

@@ -34,7 +34,7 @@ type Made<K> = Tag<K> extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMa
 export function h<K extends string>(kind: K, attrs?: Attrs | Child, ...children: Child[]): Made<K> {
   const [, tag, classes, test] = /^(\w+)(?:\.([^@]+))?(?:@(.+))?/.exec(kind)!;
   const el = document.createElement(tag!);
-  if (classes) el.className = classes;
+  if (classes) el.className = classes.replaceAll(".", " ");
   if (test) el.dataset.test = test;
   const plain = attrs && typeof attrs === "object" && !(attrs instanceof Node);
   add(el, plain ? children : [attrs as Child, ...children]);

@@ -15,7 +15,7 @@ export function known(s: string | undefined): Status {
 
 // statusBadge shows a status as shape and word.
 export function statusBadge(status: Status, attrs: Record<string, unknown> = {}): HTMLElement {
-  return h("span", { ...attrs, class: "status s-" + status.toLowerCase() }, h("span", { class: "shape", "aria-hidden": "true" }, shapes[known(status)]), " " + status);
+  return h("span", { ...attrs, class: "status s-" + status.toLowerCase() }, h("span.shape", { "aria-hidden": "true" }, shapes[known(status)]), " " + status);
 }
 
 const steps: [number, string][] = [
@@ -57,7 +57,7 @@ export function stamp(ms: number, now = Date.now()): string {
 // time shows a point in time, and when pointed at, exactly as the node wrote it.
 export function time(t: string | undefined, relative = false): HTMLElement {
   const ms = Date.parse(t ?? "");
-  if (!t || Number.isNaN(ms)) return h("span", null, "–");
+  if (!t || Number.isNaN(ms)) return h("span", "–");
   const el = h("time", { datetime: t, title: t }, relative ? ago(ms) : stamp(ms));
   if (relative) el.dataset.ago = String(ms);
   return el;
@@ -72,11 +72,9 @@ export function refreshAges(el: ParentNode): void {
   }
 }
 
-const grouped = new Intl.NumberFormat("en");
-
 // number writes 100000 as "100,000".
 export function number(n: number): string {
-  return grouped.format(n);
+  return String(n).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 export function plural(n: number, one: string, many = one + "s"): string {
@@ -96,7 +94,7 @@ export function bytes(n: number): string {
 
 // actor says who did something, and how sure that is.
 export function actor(a: Actor | undefined): HTMLElement {
-  if (!a || !a.name) return h("span", { class: "muted" }, "nobody in particular");
+  if (!a || !a.name) return h("span.muted", "nobody in particular");
   const title = a.verified ? `${a.name} proved who it is, from ${a.peer}` : `${a.name} is what the caller at ${a.peer} said; it was not proved`;
-  return h("span", { class: "actor", title }, a.name, a.on_behalf_of ? ` for ${a.on_behalf_of}` : "", !a.verified && h("span", { class: "muted" }, " (not verified)"));
+  return h("span.actor", { title }, a.name, a.on_behalf_of ? ` for ${a.on_behalf_of}` : "", !a.verified && h("span.muted", " (not verified)"));
 }

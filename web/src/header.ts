@@ -30,11 +30,11 @@ export interface Header {
 
 export function header(): Header {
   const links = tabs.map(([path, title]) => h("a", { href: "/ui/" + path, "data-path": path }, title));
-  const state = h("span", { class: "conn", "data-test": "conn-state", role: "status" });
-  const node = h("a", { class: "node", href: "/ui/cluster" });
-  const problems = h("a", { class: "problems", href: "/ui/cluster", hidden: true });
-  const who = h("button", { class: "who", type: "button", "data-test": "who", "aria-haspopup": "dialog", onClick: () => void loginBox() }, "…");
-  const banner = h("div", { class: "banner", role: "alert", hidden: true });
+  const state = h("span.conn@conn-state", { role: "status" });
+  const node = h("a.node", { href: "/ui/cluster", hidden: true });
+  const problems = h("a.problems", { href: "/ui/cluster", hidden: true });
+  const who = h("button.who@who", { type: "button", "aria-haspopup": "dialog", onClick: () => void loginBox() }, "…");
+  const banner = h("div.banner", { role: "alert", hidden: true });
 
   let connection: StreamState = "connecting", since = Date.now();
 
@@ -43,7 +43,7 @@ export function header(): Header {
     if (state.dataset.state === connection) return;
     state.dataset.state = connection;
     state.title = title;
-    replace(state, h("span", { class: "shape", "aria-hidden": "true" }, shape), " " + label);
+    replace(state, h("span.shape", { "aria-hidden": "true" }, shape), " " + label);
   };
 
   // What is shown may be old if the stream is lost, if the node does not answer, or if it has no quorum.
@@ -66,6 +66,7 @@ export function header(): Header {
     const { status } = standing();
     if (status) {
       const revision = Math.max(status.revision, services.synced ? services.revision : 0);
+      node.hidden = false;
       text(node, `${status.node} · revision ${number(revision)}`);
       node.title = `Cluster ${status.cluster_id}, seen by node ${status.node}`;
       problems.hidden = status.problems.length === 0;
@@ -109,11 +110,11 @@ export function header(): Header {
     if (!document.hidden && !banner.hidden) drawBanner();
   }, 1000);
 
-  const el = h("header", { class: "bar" },
-    h("a", { class: "skip", href: "#main" }, "Skip to the content"),
-    h("a", { class: "brand", href: "/ui/" }, "Rollcall"),
+  const el = h("header.bar",
+    h("a.skip", { href: "#main" }, "Skip to the content"),
+    h("a.brand", { href: "/ui/" }, "Rollcall"),
     h("nav", { "aria-label": "Views" }, ...links),
-    h("div", { class: "facts" }, problems, node, state, who),
+    h("div.facts", problems, node, state, who),
   );
   return {
     el,

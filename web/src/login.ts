@@ -5,10 +5,10 @@ import { refreshMe, whoami } from "./me";
 import { time } from "./format";
 
 export async function loginBox(): Promise<void> {
-  const facts = h("div", { class: "facts-list" }, "…");
-  const error = h("p", { class: "error", role: "alert", hidden: true });
-  const input = h("input", {
-    id: "token", type: "password", name: "token", autocomplete: "off", spellcheck: "false", placeholder: "rct_…", "data-test": "token-input", "aria-describedby": "token-help",
+  const facts = h("div.facts-list", "…");
+  const error = h("p.error", { role: "alert", hidden: true });
+  const input = h("input@token-input", {
+    id: "token", type: "password", name: "token", autocomplete: "off", spellcheck: "false", placeholder: "rct_…", "aria-describedby": "token-help",
   });
   const out = h("button", { type: "button", hidden: token() === "", onClick: () => void use("") }, "Sign out");
 
@@ -16,16 +16,16 @@ export async function loginBox(): Promise<void> {
     try {
       const w = await whoami();
       replace(facts,
-        h("p", null, "This node takes you for ", h("b", null, w.identity), `: you showed ${w.how}.`),
-        w.expires ? h("p", null, "Valid until ", time(w.expires), ".") : null,
+        h("p", "This node takes you for ", h("b", w.identity), `: you showed ${w.how}.`),
+        w.expires ? h("p", "Valid until ", time(w.expires), ".") : null,
         w.enforced
           ? w.grants.length === 0
-            ? h("p", null, "You have no role of your own.")
-            : h("ul", null, ...w.grants.map((g) => h("li", null, h("b", null, g.role), " over " + g.patterns.join(", "))))
-          : h("p", null, "Access is not enforced in this cluster: everybody may do everything."),
+            ? h("p", "You have no role of your own.")
+            : h("ul", ...w.grants.map((g) => h("li", h("b", g.role), " over " + g.patterns.join(", "))))
+          : h("p", "Access is not enforced in this cluster: everybody may do everything."),
       );
     } catch (e) {
-      replace(facts, h("p", null, (e as Error).message));
+      replace(facts, h("p", (e as Error).message));
     }
   };
 
@@ -45,7 +45,7 @@ export async function loginBox(): Promise<void> {
     }
   };
 
-  const dialog = h("dialog", { class: "dialog", "aria-labelledby": "login-title", "data-test": "dialog" },
+  const dialog = h("dialog.dialog@dialog", { "aria-labelledby": "login-title" },
     h("form", {
       onSubmit: (e: Event) => {
         e.preventDefault();
@@ -60,7 +60,7 @@ export async function loginBox(): Promise<void> {
       input,
       h("p", { id: "token-help", class: "muted" }, "The text that begins with rct_. It is kept for this tab alone and ends with it."),
       error,
-      h("div", { class: "buttons" }, out, h("button", { type: "button", onClick: () => dialog.close() }, "Close"), h("button", { type: "submit", class: "primary" }, "Sign in")),
+      h("div.buttons", out, h("button", { type: "button", onClick: () => dialog.close() }, "Close"), h("button", { type: "submit", class: "primary" }, "Sign in")),
     ),
   );
   document.body.append(dialog);

@@ -28,8 +28,8 @@ let made = 0;
 // rows makes a list: a grid with one tab stop, arrows, Home, End, Page Up, Page Down and Enter.
 export function rows(o: RowsOptions): Rows {
   const id = "rows" + ++made;
-  const body = h("div", { class: "rows-body", role: "rowgroup" });
-  const el = h("div", { class: "rows", role: "grid", "aria-label": o.label, tabindex: "0", "aria-rowcount": "0" }, body);
+  const body = h("div.rows-body", { role: "rowgroup" });
+  const el = h("div.rows", { role: "grid", "aria-label": o.label, tabindex: "0", "aria-rowcount": "0" }, body);
   let current = -1, frame = 0, count = 0;
   let there = new Map<string, { el: HTMLElement; i: number }>();
 
@@ -44,12 +44,7 @@ export function rows(o: RowsOptions): Rows {
       there.delete(key);
       if (!row) {
         const made = h("div", { class: "row " + (o.class?.(i) ?? ""), role: "row", "data-test": o.test });
-        for (const c of o.cells(i)) {
-          if (c instanceof HTMLElement && !c.hasAttribute("role")) {
-            c.setAttribute("role", "gridcell");
-            made.append(c);
-          } else made.append(h("span", { role: "gridcell" }, c));
-        }
+        made.append(...o.cells(i).map((c) => h("span", { role: "gridcell" }, c)));
         body.append(made);
         row = { el: made, i: -1 };
       }

@@ -15,13 +15,7 @@ export interface Service {
   name: string;
   status: Status;
   time: number; // ms, since when it has the status; 0: not known
-  group: Group;
   seen: number; // in which state of the registry it was told last
-}
-
-export interface Group {
-  name: string; // first part of the names, without "/"; "": of names with one part
-  counts: Counts;
 }
 
 // Change is what is other than at the notification before.
@@ -34,12 +28,6 @@ export function noCounts(): Counts {
   return { SERVING: 0, NOT_SERVING: 0, UNKNOWN: 0, SERVICE_UNKNOWN: 0, total: 0 };
 }
 
-// groupOf is the first part of a name.
-export function groupOf(name: string): string {
-  const slash = name.indexOf("/");
-  return slash < 0 ? "" : name.slice(0, slash);
-}
-
 // worse orders counts: any NOT_SERVING is worse than all UNKNOWN.
 export function worse(a: Counts, b: Counts): number {
   return b.NOT_SERVING - a.NOT_SERVING || b.UNKNOWN - a.UNKNOWN || b.SERVICE_UNKNOWN - a.SERVICE_UNKNOWN;
@@ -50,137 +38,118 @@ const mostNames = 5_000; // named in one notification
 
 export class Store {
   services = new Map<string, Service>();
-  byGroup = new Map<string, Group>();
   counts = noCounts();
-  bad = new Set<string>(); // not SERVING
   revision = 0;
   synced = false; // all that the registry has is here
   loaded = false; // it was so once: what is shown is a whole picture, maybe an old one
 
-  private state = 0;
-  private change: Change = { all: false, names: new Map() };
-  private dirty = false;
-  private subscribers = new Set<(c: Change) => void>();
-  private timer: ReturnType<typeof setTimeout> | undefined;
-  private last = -notifyEvery;
+  #state = 0;
+  #change: Change = { all: false, names: new Map() };
+  #dirty = false;
+  #subscribers = new Set<(c: Change) => void>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #last = -notifyEvery;
 
-  constructor(private now: () => number = () => performance.now()) {}
+  #now: () => number;
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
 
   // begin: the stream tells all services anew. What is here stays until it is over, so that the picture does not go blank.
   begin(): void {
-    this.state++;
+    this.#state++;
     this.synced = false;
-    this.mark();
+    this.#mark();
   }
 
   // clear forgets everything: the caller is another, or the cluster is.
   clear(): void {
     this.services.clear();
-    this.byGroup.clear();
-    this.bad.clear();
     this.counts = noCounts();
     this.revision = 0;
     this.synced = this.loaded = false;
-    this.change.all = true;
-    this.mark();
+    this.#change.all = true;
+    this.#mark();
   }
 
   apply(m: ServicesMessage): void {
-    for (const r of m.services) this.put(r.service, known(r.status), r.status_time ? Date.parse(r.status_time) : 0);
-    for (const name of m.deleted) this.remove(name);
+    for (const r of m.services) this.#put(r.service, known(r.status), r.status_time ? Date.parse(r.status_time) : 0);
+    for (const name of m.deleted) this.#remove(name);
     if (m.revision > this.revision) this.revision = m.revision;
     if (m.synced && !this.synced) {
       for (const s of this.services.values()) {
-        if (s.seen !== this.state) this.remove(s.name);
+        if (s.seen !== this.#state) this.#remove(s.name);
       }
       this.synced = this.loaded = true;
     }
-    this.mark();
+    this.#mark();
   }
 
-  private put(name: string, status: Status, time: number): void {
+  #put(name: string, status: Status, time: number): void {
     const s = this.services.get(name);
-    if (!s) {
-      const key = groupOf(name);
-      let group = this.byGroup.get(key);
-      if (!group) this.byGroup.set(key, (group = { name: key, counts: noCounts() }));
-      this.services.set(name, { name, status, time, group, seen: this.state });
-      this.count(group, status, 1);
-      if (status !== "SERVING") this.bad.add(name);
-      this.touch(name, null);
-    } else {
-      s.seen = this.state;
+    if (s) {
+      s.seen = this.#state;
       if (s.status === status && s.time === time) return;
-      if (s.status !== status) {
-        this.count(s.group, s.status, -1);
-        this.count(s.group, status, 1);
-        if (status === "SERVING") this.bad.delete(name);
-        else this.bad.add(name);
-      }
-      this.touch(name, s.status);
+      this.#count(s.status, -1);
+    } else this.services.set(name, { name, status, time, seen: this.#state });
+    this.#count(status, 1);
+    this.#touch(name, s?.status ?? null);
+    if (s) {
       s.status = status;
       s.time = time;
     }
   }
 
-  private remove(name: string): void {
+  #remove(name: string): void {
     const s = this.services.get(name);
     if (!s) return;
     this.services.delete(name);
-    this.bad.delete(name);
-    this.count(s.group, s.status, -1);
-    if (s.group.counts.total === 0) this.byGroup.delete(s.group.name);
-    this.touch(name, s.status);
+    this.#count(s.status, -1);
+    this.#touch(name, s.status);
   }
 
-  private count(g: Group, status: Status, by: number): void {
-    g.counts[status] += by;
-    g.counts.total += by;
+  #count(status: Status, by: number): void {
     this.counts[status] += by;
     this.counts.total += by;
   }
 
-  private touch(name: string, before: Status | null): void {
-    if (this.change.all || this.subscribers.size === 0 || this.change.names.has(name)) return;
-    this.change.names.set(name, before);
-    if (this.change.names.size > mostNames) {
-      this.change.all = true;
-      this.change.names.clear();
+  #touch(name: string, before: Status | null): void {
+    if (this.#change.all || this.#subscribers.size === 0 || this.#change.names.has(name)) return;
+    this.#change.names.set(name, before);
+    if (this.#change.names.size > mostNames) {
+      this.#change.all = true;
+      this.#change.names.clear();
     }
-  }
-
-  // worst returns the groups, worst first.
-  worst(): Group[] {
-    return [...this.byGroup.values()].sort((a, b) => worse(a.counts, b.counts) || (a.name < b.name ? -1 : 1));
   }
 
   // subscribe calls f at most four times a second with what changed since.
   subscribe(f: (c: Change) => void): () => void {
-    this.subscribers.add(f);
+    this.#subscribers.add(f);
     return () => {
-      this.subscribers.delete(f);
-      if (this.subscribers.size === 0) {
-        clearTimeout(this.timer);
-        this.timer = undefined;
-        this.change = { all: false, names: new Map() };
+      this.#subscribers.delete(f);
+      if (this.#subscribers.size === 0) {
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+        this.#change = { all: false, names: new Map() };
       }
     };
   }
 
-  private mark(): void {
-    this.dirty = true;
-    if (this.timer !== undefined || this.subscribers.size === 0) return;
-    this.timer = setTimeout(() => this.notify(), Math.max(0, this.last + notifyEvery - this.now()));
+  #mark(): void {
+    this.#dirty = true;
+    if (this.#timer !== undefined || this.#subscribers.size === 0) return;
+    this.#timer = setTimeout(() => this.#notify(), Math.max(0, this.#last + notifyEvery - this.#now()));
   }
 
-  private notify(): void {
-    this.timer = undefined;
-    if (!this.dirty) return;
-    this.dirty = false;
-    this.last = this.now();
-    const c = this.change;
-    this.change = { all: false, names: new Map() };
-    for (const f of this.subscribers) f(c);
+  #notify(): void {
+    this.#timer = undefined;
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    this.#last = this.#now();
+    const c = this.#change;
+    this.#change = { all: false, names: new Map() };
+    for (const f of this.#subscribers) f(c);
   }
 }
 

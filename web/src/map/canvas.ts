@@ -24,15 +24,15 @@ export interface MapCanvas {
 const shapeSize = 7; // px: smaller cells are squares, which differ in size and brightness
 
 export function mapCanvas(o: CanvasOptions): MapCanvas {
-  const canvas = h("canvas", {
-    "data-test": "map-canvas", tabindex: "0", role: "application", "aria-label": "Map of services", "aria-describedby": "map-help map-at",
+  const canvas = h("canvas@map-canvas", {
+    tabindex: "0", role: "application", "aria-label": "Map of services", "aria-describedby": "map-help map-at",
   });
-  const space = h("div", { class: "map-space" });
-  const cursor = h("div", { class: "map-cursor", hidden: true });
-  const tip = h("div", { class: "map-tip", hidden: true, role: "presentation" });
-  const at = h("p", { class: "sr-only", id: "map-at", "aria-live": "polite" });
-  const el = h("div", { class: "map-scroll" }, h("div", { class: "map-stick" }, canvas, cursor, tip), space, at,
-    h("p", { class: "sr-only", id: "map-help" }, "Arrows move from service to service, Page Up and Page Down from group to group, n goes to the next one that is not SERVING, Enter opens, Escape goes to the group around this one. All that is here is also in the list."));
+  const space = h("div.map-space");
+  const cursor = h("div.map-cursor", { hidden: true });
+  const tip = h("div.map-tip", { hidden: true, role: "presentation" });
+  const at = h("p.sr-only", { id: "map-at", "aria-live": "polite" });
+  const el = h("div.map-scroll", h("div.map-stick", canvas, cursor, tip), space, at,
+    h("p.sr-only", { id: "map-help" }, "Arrows move from service to service, Page Up and Page Down from group to group, n goes to the next one that is not SERVING, Enter opens, Escape goes to the group around this one. All that is here is also in the list."));
   const g = canvas.getContext("2d", { alpha: false })!;
 
   let l: Layout = layout([], 1, 1);
@@ -88,7 +88,7 @@ export function mapCanvas(o: CanvasOptions): MapCanvas {
       return;
     }
     g.fillStyle = colourOf(code);
-    const gap = code === 0 ? 0 : 1;
+    const gap = code < 2 ? 0 : 1;
     g.fillRect(x, y, c - gap, c - gap);
   };
 
@@ -125,7 +125,7 @@ export function mapCanvas(o: CanvasOptions): MapCanvas {
     }
     for (let code = 3; code >= 0; code--) {
       g.fillStyle = colourOf(code);
-      const gap = code === 0 ? 0 : 1;
+      const gap = code < 2 ? 0 : 1;
       for (let i = from * p.columns; i < end; i++) {
         if (box.codes[i] === code) g.fillRect(p.x + (i % p.columns) * c, y + heading + Math.floor(i / p.columns) * c, c - gap, c - gap);
       }
@@ -218,10 +218,10 @@ export function mapCanvas(o: CanvasOptions): MapCanvas {
     if (tip.dataset.of !== words) {
       tip.dataset.of = words;
       if (s) {
-        tip.replaceChildren(h("b", null, s.name), h("div", null, statusBadge(s.status), s.time ? ` since ${ago(s.time)}`.replace(" ago", "") : ""));
+        tip.replaceChildren(h("b", s.name), h("div", statusBadge(s.status), s.time ? ` since ${ago(s.time)}`.replace(" ago", "") : ""));
         if (byKey) text(at, `${s.name} ${s.status}`);
       } else {
-        tip.replaceChildren(h("b", null, chosen.box.label), h("div", null, number(chosen.box.counts.total) + " services" + (chosen.box.prefix ? ", click to enter" : "")));
+        tip.replaceChildren(h("b", chosen.box.label), h("div", number(chosen.box.counts.total) + " services" + (chosen.box.prefix ? ", click to enter" : "")));
       }
     }
     const right = x + tip.offsetWidth + 16 > width, low = top + tip.offsetHeight + 30 > height;

@@ -27,12 +27,17 @@ export interface Layout {
 
 export const heading = 20; // px above the cells of a box
 const between = 14;
-const sizes = [24, 20, 18, 16, 14, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3];
-const narrowest = 96; // px, so that a heading can be read
+const largest = 24; // px
+const narrowest = 124; // px, so that a heading can be read
 
-// layout chooses the largest cells with which all boxes fit into the room, or the smallest there are.
+// layout chooses the largest cells with which all boxes fit into the room. They do not get smaller than they must be for so many:
+// then one scrolls.
 export function layout(order: Box[], width: number, height: number): Layout {
-  const size = sizes.find((c) => flow(order, width, c, false).height <= height) ?? sizes[sizes.length - 1]!;
+  let cells = 0;
+  for (const b of order) cells += b.names.length;
+  const least = cells < 2_000 ? 11 : cells < 20_000 ? 6 : 3;
+  let size = largest;
+  while (size > least && flow(order, width, size, false).height > height) size--;
   return flow(order, width, size, true);
 }
 

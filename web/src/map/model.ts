@@ -30,12 +30,16 @@ export class Model {
   shown = 0;
   bad: Service[] = []; // shown and not SERVING: by status, the newest change first
 
-  constructor(
-    private store: Pick<Store, "services">,
-    private prefix: string,
-    private filter: Filter,
-    private sort: Sort,
-  ) {
+  #store: Pick<Store, "services">;
+  #prefix: string;
+  #filter: Filter;
+  #sort: Sort;
+
+  constructor(store: Pick<Store, "services">, prefix: string, filter: Filter, sort: Sort) {
+    this.#store = store;
+    this.#prefix = prefix;
+    this.#filter = filter;
+    this.#sort = sort;
     this.rebuild();
   }
 
@@ -44,18 +48,18 @@ export class Model {
     this.counts = noCounts();
     this.shown = 0;
     this.bad = [];
-    for (const s of this.store.services.values()) {
-      if (!this.lets(s.name)) continue;
+    for (const s of this.#store.services.values()) {
+      if (!this.#lets(s.name)) continue;
       this.counts[s.status]++;
       this.counts.total++;
-      if (!this.filter.status(s.status)) continue;
-      this.box(s.name).names.push(s.name);
+      if (!this.#filter.status(s.status)) continue;
+      this.#box(s.name).names.push(s.name);
       if (s.status !== "SERVING") this.bad.push(s);
     }
     for (const b of this.boxes.values()) {
       if (!sorted(b.names)) b.names.sort();
       for (const name of b.names) {
-        const { status } = this.store.services.get(name)!;
+        const { status } = this.#store.services.get(name)!;
         b.codes.push(code(status));
         b.counts[status]++;
       }
@@ -65,16 +69,16 @@ export class Model {
     this.reorder();
   }
 
-  private lets(name: string): boolean {
-    return name.startsWith(this.prefix) && this.filter.name(name);
+  #lets(name: string): boolean {
+    return name.startsWith(this.#prefix) && this.#filter.name(name);
   }
 
-  private box(name: string): Box {
-    const slash = name.indexOf("/", this.prefix.length);
+  #box(name: string): Box {
+    const slash = name.indexOf("/", this.#prefix.length);
     const key = slash < 0 ? "" : name.slice(0, slash + 1);
     let b = this.boxes.get(key);
     if (!b) {
-      const label = key ? key.slice(this.prefix.length) : this.prefix || "without a group";
+      const label = key ? key.slice(this.#prefix.length) : this.#prefix || "no group";
       this.boxes.set(key, (b = { key, label, prefix: key, names: [], codes: [], counts: noCounts() }));
     }
     return b;
@@ -86,7 +90,7 @@ export class Model {
     const before = this.order;
     const rough = (c: Counts): Counts => ({ ...c, NOT_SERVING: magnitude(c.NOT_SERVING), UNKNOWN: magnitude(c.UNKNOWN), SERVICE_UNKNOWN: magnitude(c.SERVICE_UNKNOWN) });
     const keyed = [...this.boxes.values()].map((b) => ({ b, c: rough(b.counts) }));
-    keyed.sort((x, y) => (this.sort === "worst" ? worse(x.c, y.c) : this.sort === "size" ? y.c.total - x.c.total : 0) || (x.b.key < y.b.key ? -1 : 1));
+    keyed.sort((x, y) => (this.#sort === "worst" ? worse(x.c, y.c) : this.#sort === "size" ? y.c.total - x.c.total : 0) || (x.b.key < y.b.key ? -1 : 1));
     this.order = keyed.map((k) => k.b);
     return this.order.length !== before.length || this.order.some((b, i) => b !== before[i]);
   }
@@ -101,15 +105,15 @@ export class Model {
     const nowBad: Service[] = [];
     let wasBad = false;
     for (const [name, before] of change.names) {
-      if (!this.lets(name)) continue;
-      const s = this.store.services.get(name);
+      if (!this.#lets(name)) continue;
+      const s = this.#store.services.get(name);
       if (before) this.counts[before]--, this.counts.total--;
       if (s) this.counts[s.status]++, this.counts.total++;
-      const was = before !== null && this.filter.status(before), is = s !== undefined && this.filter.status(s.status);
+      const was = before !== null && this.#filter.status(before), is = s !== undefined && this.#filter.status(s.status);
       if (was && before !== "SERVING") wasBad = true;
       if (is && s.status !== "SERVING") nowBad.push(s);
       if (!was && !is) continue;
-      const b = this.box(name);
+      const b = this.#box(name);
       const i = place(b.names, name);
       if (was) b.counts[before]--;
       if (is) b.counts[s.status]++;

@@ -33,18 +33,19 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
 
   // The way to here.
   const crumb = (label: string, p: string) => h("a", { href: mapURL(p ? { prefix: p } : {}) }, label);
-  const title = h("h1", null, prefix ? crumb("All services", "") : "All services",
-    ...parts.flatMap((p, i) => [h("span", { class: "muted" }, " / "), i < parts.length - 1 ? crumb(p, parts.slice(0, i + 1).join("/") + "/") : p]));
-  const shutdown = h("button", { type: "button", class: "danger", hidden: true, onClick: () => void shutdownDialog(prefix) }, "Shut down …");
+  const title = h("h1", prefix ? crumb("All services", "") : "All services",
+    ...parts.flatMap((p, i) => [h("span.muted", " / "), i < parts.length - 1 ? crumb(p, parts.slice(0, i + 1).join("/") + "/") : p]));
+  const loading = h("span.muted", { role: "status", hidden: true }, "Loading …");
+  const shutdown = h("button.danger", { type: "button", hidden: true, onClick: () => void shutdownDialog(prefix) }, "Shut down …");
   if (prefix.endsWith("/")) void may("override", prefix + "*").then((yes) => (shutdown.hidden = !yes));
 
   // Filters.
-  const input = h("input", {
-    type: "search", id: "filter", "data-test": "filter", value: words, placeholder: "Filter by name", autocomplete: "off", spellcheck: "false", "aria-label": "Filter by name", "aria-describedby": "filter-help",
+  const input = h("input@filter", {
+    type: "search", id: "filter", value: words, placeholder: "Filter by name", autocomplete: "off", spellcheck: "false", "aria-label": "Filter by name", "aria-describedby": "filter-help",
   });
-  const helpBox = h("details", { class: "help" }, h("summary", { "aria-label": "What the filter understands" }, "?"),
-    h("dl", { id: "filter-help" }, ...help.flatMap(([code, means]) => [h("dt", null, h("code", null, code)), h("dd", null, means)])));
-  const chips = worstFirst.map((s) => h("button", { type: "button", class: "chip s-" + s.toLowerCase(), onClick: () => choose(s) }, h("span", { class: "shape", "aria-hidden": "true" }, shapes[s]), " ", h("b"), " " + s));
+  const helpBox = h("details.help", h("summary", { "aria-label": "What the filter understands" }, "?"),
+    h("dl", { id: "filter-help" }, ...help.flatMap(([code, means]) => [h("dt", h("code", code)), h("dd", means)])));
+  const chips = worstFirst.map((s) => h("button", { type: "button", class: "chip s-" + s.toLowerCase(), onClick: () => choose(s) }, h("span.shape", { "aria-hidden": "true" }, shapes[s]), " ", h("b"), " " + s));
   const sorts = h("select", { "aria-label": "Order of the groups", value: sort }, h("option", { value: "worst" }, "worst first"), h("option", { value: "name" }, "by name"), h("option", { value: "size" }, "largest first"));
 
   const refilter = (): void => {
@@ -94,13 +95,13 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   const name = (i: number): string => (listed === "bad" ? model.bad[i]!.name : listed === "all" ? nth(i) : model.order[i]!.key);
   const serviceCells = (i: number) => {
     const n = name(i), s = services.services.get(n);
-    const since = h("time", { class: "muted", "data-ago": s?.time || null }, s?.time ? ago(s.time) : "");
+    const since = h("time.muted", { "data-ago": s?.time || null }, s?.time ? ago(s.time) : "");
     return [h("a", { href: serviceURL(n), tabindex: "-1", title: n }, n.slice(prefix.length)), s ? statusBadge(s.status) : h("span"), since];
   };
   const groupCells = (i: number) => {
     const b = model.order[i]!;
-    const bad = worstFirst.filter((s) => s !== "SERVING" && b.counts[s] > 0).map((s) => h("span", { class: "status s-" + s.toLowerCase() }, `${shapes[s]} ${number(b.counts[s])} `, h("span", { class: "sr-only" }, s)));
-    return [b.prefix ? h("a", { href: mapURL({ prefix: b.prefix }), tabindex: "-1" }, b.label) : h("span", null, b.label), h("span", null, ...bad), h("span", { class: "muted" }, number(b.counts.total))];
+    const bad = worstFirst.filter((s) => s !== "SERVING" && b.counts[s] > 0).map((s) => h("span", { class: "status s-" + s.toLowerCase() }, `${shapes[s]} ${number(b.counts[s])} `, h("span.sr-only", s)));
+    return [b.prefix ? h("a", { href: mapURL({ prefix: b.prefix }), tabindex: "-1" }, b.label) : h("span", b.label), h("span", ...bad), h("span.muted", number(b.counts.total))];
   };
   const options: RowsOptions = {
     label: "Services and groups",
@@ -131,13 +132,13 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     },
   }, label + " ", h("b")));
 
-  const empty = h("div", { class: "empty", hidden: true });
-  const map = h("section", { class: "map panel", "aria-label": "Map", "data-test": "map" }, canvas.el, empty);
-  const side = h("section", { class: "side", "aria-label": "List" }, h("div", { class: "chips", role: "group", "aria-label": "What is listed" }, ...choices), list.el);
+  const empty = h("div.empty", { hidden: true });
+  const map = h("section.map.panel@map", { "aria-label": "Map" }, canvas.el, empty);
+  const side = h("section.side", { "aria-label": "List" }, h("div.chips", { role: "group", "aria-label": "What is listed" }, ...choices), list.el);
   replace(root,
-    h("div", { class: "head" }, title, shutdown, h("div", { class: "chips", role: "group", "aria-label": "Statuses" }, ...chips)),
-    h("div", { class: "tools" }, input, helpBox, sorts),
-    h("div", { class: "split" }, map, side),
+    h("div.head", title, loading, shutdown, h("div.chips", { role: "group", "aria-label": "Statuses" }, ...chips)),
+    h("div.tools", input, helpBox, sorts),
+    h("div.split", map, side),
   );
 
   // What is said instead of a map with nothing on it.
@@ -147,13 +148,13 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     canvas.el.hidden = nothing;
     if (empty.hidden) return;
     if (failed) {
-      replace(empty, h("p", null, failed.message), failed.status === 401 || failed.status === 403 ? h("button", { type: "button", onClick: () => void loginBox() }, "Sign in …") : null);
+      replace(empty, h("p", failed.message), failed.status === 401 || failed.status === 403 ? h("button", { type: "button", onClick: () => void loginBox() }, "Sign in …") : null);
     } else if (!services.loaded) {
-      replace(empty, h("p", null, "Loading …"));
+      replace(empty, h("p", "Loading …"));
     } else if (services.counts.total === 0) {
-      replace(empty, h("p", null, "No service has reported yet. The first one:"), h("code", null, "rollcall set shop/cart serving --reason hello"));
+      replace(empty, h("p", "No service has reported yet. The first one:"), h("code", "rollcall set shop/cart serving --reason hello"));
     } else if (words || statuses) {
-      replace(empty, h("p", null, "No service fits the filter."), h("button", {
+      replace(empty, h("p", "No service fits the filter."), h("button", {
         type: "button",
         onClick: () => {
           words = statuses = input.value = "";
@@ -161,20 +162,23 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
         },
       }, "Clear the filter"));
     } else {
-      replace(empty, h("p", null, `No service has a name that begins with ${prefix}.`));
+      replace(empty, h("p", `No service has a name that begins with ${prefix}.`));
     }
   };
 
+  // What came so far of a first picture is not to be taken for all.
+  const count = (n: number): string => (services.loaded ? number(n) : "…");
   const draw = (moved: boolean): void => {
+    loading.hidden = services.loaded || failed !== undefined || model.shown === 0;
     worstFirst.forEach((s, i) => {
       const chip = chips[i]!;
-      text(chip.querySelector("b")!, number(model.counts[s]));
+      text(chip.querySelector("b")!, count(model.counts[s]));
       chip.setAttribute("aria-pressed", String(statuses.split(",").includes(s)));
       chip.hidden = s === "SERVICE_UNKNOWN" && model.counts[s] === 0;
     });
     const sizes: Record<Listed, number> = { bad: model.bad.length, groups: model.boxes.size, all: model.shown };
     for (const c of choices) {
-      text(c.querySelector("b")!, number(sizes[c.dataset.list as Listed]));
+      text(c.querySelector("b")!, count(sizes[c.dataset.list as Listed]));
       c.setAttribute("aria-pressed", String(c.dataset.list === listed));
     }
     if (moved) {
