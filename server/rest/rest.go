@@ -183,9 +183,12 @@ const maxTimeout = 5 * time.Minute
 
 // deadlines sets how long the request may take, and sees to it that net/http does not end it before.
 func (c *call) deadlines() error {
-	// The deadline of the server's ReadTimeout would end the context of a request that is being answered.
-	if err := c.out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
+	// The deadline of the server's ReadTimeout would end the context of a request that is being answered, once its body has
+	// been read. Until then it stays: who never sends the body that it has announced would hold its connection for good.
+	if !hasBody(c.req) {
+		if err := c.out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
 	}
 	values := c.req.Header.Values(TimeoutHeader)
 	if len(values) == 0 {
