@@ -10,11 +10,15 @@ import (
 
 // docs/json.md says what this file takes.
 
+// maxElements is how many values all lists of an object may have: twice what the largest batch has, as over gRPC
+// (server/receive). An empty object takes three bytes of JSON, and a hundred and more when it is decoded.
+const maxElements = 20_000
+
 // Decode reads one JSON object into m, in the form that Append writes. Statuses may have any case, and the words of the
 // command line's flags; numbers of 64 bits may be texts of digits. A field that is null counts as one that is not there.
 //
 // It takes nothing that it would not understand: an unknown field, one that stands there twice, a value of a wrong
-// type or out of range, text that is no UTF-8, and anything after the object, are an *Error. Fields of skip, which are
+// type or out of range, text that is no UTF-8, too long lists, and anything after the object, are an *Error. Fields of skip, which are
 // known from elsewhere, are an error too. After an error m has a part of what was read.
 func Decode(data []byte, m proto.Message, skip ...string) error {
 	if err := wellFormed(data); err != nil {
@@ -74,6 +78,9 @@ func decodeField(r *reader, m protoreflect.Message, f *field, path string) *Erro
 	}
 	list := m.Mutable(f.fd).List()
 	for more := r.open(); more; more = r.more() {
+		if r.elements++; r.elements > maxElements {
+			return &Error{Field: path, Message: fmt.Sprintf("the lists of a request may have %d values; send several requests", maxElements)}
+		}
 		element := fmt.Sprintf("%s[%d]", path, list.Len())
 		v, err := decodeSingle(r, f, list.NewElement(), element)
 		if err != nil {

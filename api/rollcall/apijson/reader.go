@@ -93,6 +93,8 @@ func loneSurrogate(data []byte) error {
 type reader struct {
 	data []byte
 	at   int
+	// elements are the values of lists that have been read.
+	elements int
 }
 
 // next returns the byte that the next value, or the end of an object or list, begins with.
