@@ -60,6 +60,13 @@ func TestTables(t *testing.T) {
 			s.LevelHeld = "level 2 waits: n1 runs v0.1.0, which can fold level 1 at most"
 			return a.printStatus(s)
 		}},
+		{"status_wide.txt", func(a *app) error {
+			a.output = formatWide
+			s := sampleStatus()
+			s.Members[0].CertificateExpires = timestamppb.New(reported.Add(90 * 24 * time.Hour))
+			s.Members[1].CertificateExpires = timestamppb.New(reported.Add(-time.Hour))
+			return a.printStatus(s)
+		}},
 		{"status_none.txt", func(a *app) error {
 			return a.printStatus(&rollcallv1.GetStatusResponse{Node: "n1", Members: []*rollcallv1.MemberStatus{{Member: &rollcallv1.Member{Name: "n1"}, Role: rollcallv1.Role_ROLE_CANDIDATE, StartTime: timestamppb.New(reported)}}})
 		}},

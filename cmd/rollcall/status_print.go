@@ -12,6 +12,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/apijson"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -158,6 +159,12 @@ var memberColumns = []column[*rollcallv1.MemberStatus]{
 			return text("-")
 		}
 		return text(format.ThreeDigits(m.GetClockOffset().AsDuration()))
+	}},
+	{header: "CERTIFICATE", wide: true, cell: func(v view, m *rollcallv1.MemberStatus) format.Cell {
+		if m.GetCertificateExpires() == nil {
+			return text("-")
+		}
+		return text(explain.Expiry(v.now, m.GetCertificateExpires()))
 	}},
 	{header: "UP", cell: func(v view, m *rollcallv1.MemberStatus) format.Cell { return text(format.Age(v.now, m.GetStartTime())) }},
 	{header: "REGISTRY", cell: ifStored(func(s *rollcallv1.Storage) string { return format.Bytes(s.GetRegistryBytes()) })},
