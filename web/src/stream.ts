@@ -205,7 +205,8 @@ class Stream {
   // later tries again, unless only a person can help.
   #later(e: ApiError): void {
     this.#stop();
-    if (e.reason === "COMPACTED" || e.reason === "CLUSTER_CHANGED") this.#lastID = ""; // begins anew
+    // Begins anew where it cannot go on: also on a node that knows less than this page, for it may have been made anew.
+    if (["COMPACTED", "CLUSTER_CHANGED", "FELL_BEHIND"].includes(e.reason) || (e.reason === "REVISION_NOT_REACHED" && this.#tries > 0)) this.#lastID = "";
     const hopeless = e.status === 401 || e.status === 403 || e.status === 400 || e.status === 404 || e.status === 421;
     if (this.#tries === 0 || hopeless) this.#on.error?.(e);
     this.#enter("lost");

@@ -28,7 +28,7 @@ export interface Layout {
 export const heading = 20; // px above the cells of a box
 const between = 14;
 const largest = 24; // px
-const narrowest = 96; // px, so that a heading can be read
+const narrowest = 124; // px, so that a heading can be read
 
 // layout chooses the largest cells with which all boxes fit into the room. They do not get smaller than they must be for so many:
 // then one scrolls.

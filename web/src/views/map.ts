@@ -35,6 +35,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   const crumb = (label: string, p: string) => h("a", { href: mapURL(p ? { prefix: p } : {}) }, label);
   const title = h("h1", prefix ? crumb("All services", "") : "All services",
     ...parts.flatMap((p, i) => [h("span.muted", " / "), i < parts.length - 1 ? crumb(p, parts.slice(0, i + 1).join("/") + "/") : p]));
+  const loading = h("span.muted", { role: "status", hidden: true }, "Loading …");
   const shutdown = h("button.danger", { type: "button", hidden: true, onClick: () => void shutdownDialog(prefix) }, "Shut down …");
   if (prefix.endsWith("/")) void may("override", prefix + "*").then((yes) => (shutdown.hidden = !yes));
 
@@ -135,7 +136,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   const map = h("section.map.panel@map", { "aria-label": "Map" }, canvas.el, empty);
   const side = h("section.side", { "aria-label": "List" }, h("div.chips", { role: "group", "aria-label": "What is listed" }, ...choices), list.el);
   replace(root,
-    h("div.head", title, shutdown, h("div.chips", { role: "group", "aria-label": "Statuses" }, ...chips)),
+    h("div.head", title, loading, shutdown, h("div.chips", { role: "group", "aria-label": "Statuses" }, ...chips)),
     h("div.tools", input, helpBox, sorts),
     h("div.split", map, side),
   );
@@ -165,16 +166,19 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     }
   };
 
+  // What came so far of a first picture is not to be taken for all.
+  const count = (n: number): string => (services.loaded ? number(n) : "…");
   const draw = (moved: boolean): void => {
+    loading.hidden = services.loaded || failed !== undefined || model.shown === 0;
     worstFirst.forEach((s, i) => {
       const chip = chips[i]!;
-      text(chip.querySelector("b")!, number(model.counts[s]));
+      text(chip.querySelector("b")!, count(model.counts[s]));
       chip.setAttribute("aria-pressed", String(statuses.split(",").includes(s)));
       chip.hidden = s === "SERVICE_UNKNOWN" && model.counts[s] === 0;
     });
     const sizes: Record<Listed, number> = { bad: model.bad.length, groups: model.boxes.size, all: model.shown };
     for (const c of choices) {
-      text(c.querySelector("b")!, number(sizes[c.dataset.list as Listed]));
+      text(c.querySelector("b")!, count(sizes[c.dataset.list as Listed]));
       c.setAttribute("aria-pressed", String(c.dataset.list === listed));
     }
     if (moved) {
