@@ -100,6 +100,7 @@ func (n *webNode) ask(method, path, body string, headers ...string) reply {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	described(n.t, method, path, res, b)
 	r := reply{status: res.StatusCode, header: res.Header, body: string(b)}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
