@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/peer"
 
@@ -53,6 +54,19 @@ func (s *calls) of(p *peer.Peer) *call {
 	return s.open[p]
 }
 
+// cutGrace is how long the answers to requests that are ended have to leave.
+const cutGrace = 500 * time.Millisecond
+
+// each calls do with each open request, and returns how many there are.
+func (s *calls) each(do func(*call)) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.open {
+		do(c)
+	}
+	return len(s.open)
+}
+
 func (s *calls) stop(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.ending {
@@ -67,12 +81,15 @@ func (s *calls) stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	s.mu.Lock()
-	cut := len(s.open)
-	for _, c := range s.open {
-		c.cut()
+	cut := s.each(func(c *call) { c.cancel(rpcerror.ErrStopping) })
+	// Whoever waits for a change is told that its outcome is unknown.
+	grace := time.NewTimer(cutGrace)
+	defer grace.Stop()
+	select {
+	case <-s.idle:
+	case <-grace.C:
+		s.each((*call).cut)
+		<-s.idle
 	}
-	s.mu.Unlock()
-	<-s.idle
 	return fmt.Errorf("%d HTTP requests were cut off: %w", cut, ctx.Err())
 }

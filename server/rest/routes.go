@@ -92,8 +92,11 @@ func bare(r *http.Request, ctx context.Context, method string) *http.Request {
 // whole is an answer that grpc-gateway writes, which it does at once.
 type whole struct{ *answer }
 
-// Write implements http.ResponseWriter.
-func (w whole) Write(p []byte) (int, error) { return len(p), w.send(http.StatusOK, p) }
+// Write implements http.ResponseWriter. A client that does not read, or has left, is no error of this node's.
+func (w whole) Write(p []byte) (int, error) {
+	_ = w.send(http.StatusOK, p)
+	return len(p), nil
+}
 
 // middleware stands before every route.
 func (h *Handler) middleware(next runtime.HandlerFunc) runtime.HandlerFunc {

@@ -218,7 +218,7 @@ func TestALostAnswer(t *testing.T) {
 			p.shot("unknown")
 			p.click(hook("dialog-submit"))
 			p.see(hook("dialog-done"))
-			if ids := eval[[]string](p, "window.ids"); len(ids) != 3 || len(slices.Compact(ids)) != 1 || len(ids[0]) != 36 {
+			if ids := eval[[]string](p, "window.ids"); len(ids) != 3 || len(slices.Compact(slices.Clone(ids))) != 1 || len(ids[0]) < 32 {
 				t.Errorf("the ids were %v", ids)
 			}
 			if events := n.events(t, "shop/cart"); len(events) != 2 {

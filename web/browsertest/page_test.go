@@ -287,15 +287,40 @@ func (p *tab) count(selector string) int {
 func (p *tab) click(selector string) {
 	p.t.Helper()
 	p.see(selector)
-	p.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+	p.clickWhat(selector, fmt.Sprintf(`document.querySelector(%s)`, quote(selector)))
 }
 
 // clickText clicks the first such element that shows the text, as a button by its name.
 func (p *tab) clickText(selector, text string) {
 	p.t.Helper()
 	find := fmt.Sprintf(`[...document.querySelectorAll(%s)].find((e) => e.checkVisibility() && e.innerText.includes(%s))`, quote(selector), quote(text))
-	p.until(fmt.Sprintf("%s with %q", selector, text), find)
-	at := eval[[]float64](p, `(() => { const e = `+find+`; e.scrollIntoView({ block: "center", behavior: "instant" }); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })()`)
+	what := fmt.Sprintf("%s with %q", selector, text)
+	p.until(what, find)
+	p.clickWhat(what, find)
+}
+
+// clickWhat clicks what the expression finds.
+func (p *tab) clickWhat(what, find string) {
+	p.t.Helper()
+	// What is loaded above it may push it away between the question where it is and the click.
+	var at []float64
+	for deadline := time.Now().Add(patience); ; {
+		at = eval[[]float64](p, `(async () => {
+			const e = `+find+`;
+			if (!e) return [];
+			e.scrollIntoView({ block: "center", behavior: "instant" });
+			const before = e.getBoundingClientRect();
+			await new Promise((r) => setTimeout(r, 100));
+			const r = e.getBoundingClientRect(), x = r.x + r.width / 2, y = r.y + r.height / 2;
+			return r.y === before.y && e.contains(document.elementFromPoint(x, y)) ? [x, y] : [];
+		})()`)
+		if len(at) == 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%s does not stand still, or lies under something", what)
+		}
+	}
 	p.do(chromedp.MouseClickXY(at[0], at[1]))
 }
 

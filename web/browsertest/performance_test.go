@@ -10,6 +10,7 @@ import (
 	"github.com/chromedp/cdproto/heapprofiler"
 	"github.com/chromedp/cdproto/memory"
 	"github.com/chromedp/cdproto/page"
+	cdpperformance "github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/cdproto/runtime"
 )
 
@@ -51,6 +52,7 @@ func testFirstPictureAndFrames(t *testing.T) {
 	var p *tab
 	for range 3 {
 		p = n.blank(t, look{})
+		call(p, cdpperformance.Enable, cdpperformance.EnableParams{TimeDomain: cdpperformance.EnableTimeDomainThreadTicks})
 		call(p, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watchFrames})
 		start := time.Now()
 		p.goTo("/ui/")
@@ -104,7 +106,9 @@ const watchFrames = `
 func (p *tab) frames(what string, d time.Duration) {
 	p.t.Helper()
 	eval[int](p, `window.frameTimes.length = window.longTasks.length = 0`)
+	before := p.work()
 	time.Sleep(d)
+	worked := p.work() - before
 	frames := eval[[]float64](p, `window.frameTimes`)
 	tasks := eval[[]float64](p, `window.longTasks`)
 	if len(frames) < int(d.Seconds())*10 {
@@ -117,11 +121,23 @@ func (p *tab) frames(what string, d time.Duration) {
 	if len(tasks) > 0 {
 		longest = slices.Max(tasks)
 	}
-	p.t.Logf("%s: %d frames in %s: half within %.1f ms, 99 of 100 within %.1f ms, slowest %.1f ms; %d tasks of more than 50 ms, longest %.0f ms", what, len(frames), d, at(0.5), at(0.99), at(1), len(tasks), longest)
+	p.t.Logf("%s: %d frames in %s: half within %.1f ms, 99 of 100 within %.1f ms, slowest %.1f ms; %d tasks of more than 50 ms, longest %.0f ms; the page computed %.0f %% of the time", what, len(frames), d, at(0.5), at(0.99), at(1), len(tasks), longest, 100*worked/d.Seconds())
 	p.shot("frames-" + what)
 	if at(0.99) > slowFrame {
 		p.t.Errorf("%s: 99 of 100 frames take %.1f ms, more than %.0f", what, at(0.99), slowFrame)
 	}
+}
+
+// work is how many seconds the page's thread has computed so far; waiting for a processor does not count.
+func (p *tab) work() float64 {
+	p.t.Helper()
+	for _, m := range call(p, cdpperformance.GetMetrics, cdp.Empty{}).Metrics {
+		if m.Name == "TaskDuration" {
+			return m.Value
+		}
+	}
+	p.t.Fatal("no TaskDuration")
+	return 0
 }
 
 // testOverNight: as many changes as a quiet night has, with names that come and go, leave nothing behind.

@@ -130,6 +130,8 @@ func (p *Picture) state(now time.Time) (string, format.Tone) {
 		return fmt.Sprintf("▲ old: no node has told anything for %s, since %s; still trying", format.OneUnit(now.Sub(p.Lost)), p.Lost.In(now.Location()).Format(time.TimeOnly)), format.Bad
 	case !p.Synced:
 		return "reading from " + p.Endpoint, format.Doubtful
+	case p.leaderSilence() > 0:
+		return unknownShape + " from " + p.Endpoint + ", maybe old", format.Doubtful
 	}
 	return servingShape + " live from " + p.Endpoint, format.Good
 }
@@ -181,6 +183,9 @@ func (p *Picture) warnings(now time.Time) []string {
 // leaderSilence is how long the node that answered has heard no leader, if that is long.
 func (p *Picture) leaderSilence() time.Duration {
 	const long = 3 * time.Second
+	if p.StatusError != "" {
+		return 0 // what it said is of before
+	}
 	for _, m := range p.Status.GetMembers() {
 		if age := m.GetLeaderAge().AsDuration(); m.GetMember().GetName() == p.Status.GetNode() && m.GetRole() != rollcallv1.Role_ROLE_LEADER && age >= long {
 			return age

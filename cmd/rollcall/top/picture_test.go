@@ -198,7 +198,7 @@ func TestAnOldPictureSaysSo(t *testing.T) {
 		{"no node tells", func(p *Picture) { p.Endpoint, p.Lost = "", minute(3) }, "▲ old: no node has told anything for 2m, since 03:03:00; still trying"},
 		{"not asked yet", func(p *Picture) { p.Endpoint = "" }, "asking"},
 		{"the first state comes", func(p *Picture) { p.Synced = false }, "reading from n1:7600"},
-		{"no leader is heard", func(p *Picture) { p.Status.Members[0].LeaderAge = durationpb.New(40 * time.Second) }, "! n1 has heard no leader for 40s: what it shows may be as old"},
+		{"no leader is heard", func(p *Picture) { p.Status.Members[0].LeaderAge = durationpb.New(40 * time.Second) }, "◆ from n1:7600, maybe old\n13 services  ● 11 SERVING  ▲ 1 NOT_SERVING  ◆ 1 UNKNOWN\n! n1 has heard no leader for 40s: what it shows may be as old"},
 		{"the leader hears itself", func(p *Picture) {
 			p.Status.Members[0].LeaderAge, p.Status.Members[0].Role = durationpb.New(40*time.Second), rollcallv1.Role_ROLE_LEADER
 		}, "● live"},

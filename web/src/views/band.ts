@@ -39,7 +39,7 @@ export function band(pick: (at?: number) => void): Band {
   };
   const button = (words: string, later: boolean) => h("button", { type: "button", onClick: () => jump(later) }, words);
   return {
-    el: h("div", null, picture, slider, h("p", { class: "ends" }, button("‹ Earlier change", false), button("Later change ›", true))),
+    el: h("div", picture, slider, h("p.ends", button("‹ Earlier change", false), button("Later change ›", true))),
     show(periods, at) {
       shown = periods;
       const now = Date.now(), oldest = periods[0]?.start ?? now - 1000;

@@ -28,12 +28,13 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
 
   const narrow = innerWidth < 720;
   const open = (i: number) => writes[i]!.some((e) => e.revision === shown);
+  const cut = (i: number) => next && i === writes.length - 1; // more of this write may come
   const list = rows({
     label: "Events, newest first",
     height: narrow ? 96 : 34,
     count: () => writes.length,
-    key: (i) => `${writes[i]![0]!.revision} ${writes[i]!.length} ${open(i)}`,
-    cells: (i) => cells(writes[i]!),
+    key: (i) => `${writes[i]![0]!.revision} ${writes[i]!.length} ${open(i)} ${cut(i)}`,
+    cells: (i) => cells(writes[i]!, cut(i) ? " or more" : ""),
     class: (i) => (open(i) ? "open" : ""),
     open: (i) => void tell(open(i) ? 0 : writes[i]![0]!.revision),
     test: "events-row",
@@ -50,16 +51,16 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     pause.focus();
     come();
   }, "events-new");
-  const state = h("span", { class: "muted" });
-  const problem = h("p", { class: "error", role: "alert" });
+  const state = h("span.muted");
+  const problem = h("p.error", { role: "alert" });
   const more = button("Older events", () => void older());
-  const begin = h("p", { class: "muted" });
-  const aside = h("section", { class: "panel", "aria-label": "Details", hidden: true });
+  const begin = h("p.muted");
+  const aside = h("section", { class: "panel view", "aria-label": "Details", hidden: true });
   const form = filterForm(filter, () => {
     ctx.setParams(filter);
     void load();
   });
-  replace(root, h("h1", null, "Events"), form, h("p", { class: "toolbar" }, pause, news, state), problem, h("div", { class: narrow ? "events narrow" : "events" }, h("div", null, list.el, more, begin), aside));
+  replace(root, h("h1", "Events"), form, h("p.toolbar", pause, news, state), problem, h("div", { class: narrow ? "events narrow" : "events" }, h("div", list.el, more, begin), aside));
   list.el.onscroll = () => {
     if (list.el.scrollHeight - list.el.scrollTop - list.el.clientHeight < 400) void older();
   };
@@ -71,14 +72,14 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     list.close();
   };
 
-  function cells(write: Event[]): HTMLElement[] {
+  function cells(write: Event[], more: string): HTMLElement[] {
     const n = write.length, e = write[n - 1]!; // its first one has what belongs to all of it
     const changes = new Set(write.map((e) => transition(Date.now(), e)));
-    const cell = (...children: (Node | string | false)[]) => h("span", null, ...children);
+    const cell = (...children: (Node | string | false)[]) => h("span", ...children);
     return [
       cell(time(e.time)),
-      cell(e.service ? h("a", { href: serviceURL(e.service), tabindex: "-1" }, printable(e.service)) : printable(subject(e)), n > 1 && ` and ${n - 1} more`),
-      h("b", { class: "s-" + (e.effective_status ?? e.status ?? "").toLowerCase() }, changes.size > 1 ? `${n} changes in one write` : [...changes][0]),
+      cell(e.service ? h("a", { href: serviceURL(e.service), tabindex: "-1" }, printable(e.service)) : printable(subject(e)), n > 1 && ` and ${n - 1}${more || " more"}`),
+      h("b", { class: "s-" + (e.effective_status ?? e.status ?? "").toLowerCase() }, changes.size > 1 ? `${n}${more} changes in one write` : [...changes][0]),
       cell(actor(e.actor)),
       cell(eventReason(e)),
     ];
@@ -90,17 +91,20 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     stream?.close();
     events = waiting = part = [];
     text(problem, "");
+    busy = true; // the same page is not read twice
     await guarded(async (signal) => {
       const answer = await take({}, signal);
       if (!filter.to) follow(answer.revision + 1);
-      // A filter may skip very many.
-      while (next && events.length < 20) await take(next, signal);
+      // A batch of very many is one row, and a filter may skip very many.
+      for (let pages = 1; next && writes.length < 25 && (pages++ < 6 || !events.length); ) await take(next, signal);
     });
   }
 
   async function guarded(f: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
     const { signal } = run;
     await f(signal).catch((e) => !signal.aborted && text(problem, e.message));
+    if (signal.aborted) return;
+    busy = false;
     draw();
   }
 
@@ -117,7 +121,6 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     if (busy || !next || events.length >= most) return;
     busy = true;
     await guarded((signal) => take(next!, signal));
-    busy = false;
   }
 
   function follow(from_revision: number): void {
@@ -132,7 +135,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
         part = [];
         flush ||= setTimeout(come, 250); // what comes together is drawn together
       },
-      error: (e) => void (/^C/.test(e.reason) ? load() : guarded(() => Promise.reject(e))), // COMPACTED, CLUSTER_CHANGED
+      error: (e) => (/^C/.test(e.reason) ? void load() : text(problem, e.message)), // COMPACTED, CLUSTER_CHANGED
     });
   }
 
@@ -176,14 +179,14 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     shown = revision;
     ctx.setParams({ event: revision ? String(revision) : "" });
     aside.hidden = !revision;
-    if (revision)
-      await guarded(async (signal) => {
-        const write = writes.find((w) => w.some((e) => e.revision === revision)) ?? (await get<ListEvents>("events", { from_revision: revision, to_revision: revision }, signal)).events;
-        replace(aside, button("Close", () => void tell(0)), ...(write.length ? details(write) : [`There is no event of revision ${revision}, or you may not see it.`]));
-        if (narrow) aside.scrollIntoView();
-        announce("The details are after the list.");
-      });
-    else if (was) list.el.focus();
+    if (revision) {
+      const { signal } = run;
+      const write = writes.find((w) => w.some((e) => e.revision === revision)) ?? (await get<ListEvents>("events", { from_revision: revision, to_revision: revision }, signal).catch(() => null))?.events ?? [];
+      if (signal.aborted || shown !== revision) return;
+      replace(aside, button("Close", () => void tell(0)), ...(write.length ? details(write) : [`There is no event of revision ${revision}, or you may not see it.`]));
+      if (narrow) aside.scrollIntoView();
+      announce("The details are after the list.");
+    } else if (was) list.el.focus();
     draw();
   }
 }

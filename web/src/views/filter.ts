@@ -44,9 +44,9 @@ export function filterForm(f: Filter, change: () => void): HTMLElement {
       const value = f[name as keyof Filter], of = /^(from|to)$/.test(name) ? { type: "datetime-local", step: 1 } : {};
       const input = h("input", { name, ...of });
       input.value = value && "step" in of ? local(value).slice(0, 19).replace(" ", "T") : value;
-      return h("label", null, words, input);
+      return h("label", words, input);
     }),
-    h("details", null, summary, ...types.map((t) => h("label", null, h("input", { type: "checkbox", name: "type", value: t, checked: f.type.split(",").includes(t) }), t))),
+    h("details", summary, ...types.map((t) => h("label", h("input", { type: "checkbox", name: "type", value: t, checked: f.type.split(",").includes(t) }), t))),
     h("button", { type: "reset" }, "Clear"),
   );
   say();

@@ -29,16 +29,16 @@ export function history(name: string, signal: AbortSignal, pick: (at?: number) =
   let at: number | undefined, reading = Promise.resolve();
   const records = new Map<number, ServiceRecord | null>();
   const picture = band(pick);
-  const days = h("div", { "data-test": "service-timeline" });
+  const days = h("div@service-timeline");
   const more = h("button", { type: "button", hidden: true, onClick: () => then(older) }, "Older events");
-  const begin = h("p", { class: "muted" });
+  const begin = h("p.muted");
   // One after the other, so that no event is read twice.
   const then = (f?: () => Promise<void>) => void (reading = reading.then(f).then(draw).catch(fail));
   const read = (query: Record<string, number>) => get<ListEvents>("events", { service: name, types, newest_first: true, page_size: 50, ...query }, signal);
 
   return {
     band: picture,
-    el: h("div", null, days, more, begin),
+    el: h("div", days, more, begin),
     update: () => then(newer),
     mark(t) {
       at = t;
@@ -81,14 +81,14 @@ export function history(name: string, signal: AbortSignal, pick: (at?: number) =
     const date = day(e.time!);
     let section = (top ? days.firstElementChild : days.lastElementChild) as HTMLElement | null;
     const put = (to: Element, el: Element) => (top ? to.prepend(el) : to.append(el));
-    if (section?.dataset.day !== date) put(days, (section = h("section", { "data-day": date }, h("h3", null, date), h("ol"))));
+    if (section?.dataset.day !== date) put(days, (section = h("section", { "data-day": date }, h("h3", date), h("ol"))));
     put(
       section.lastElementChild!,
-      h("li", null,
+      h("li",
         h("a", { href: serviceURL(name, e.commit_revision), title: "as it was then" }, time(e.time)),
         h("b", { class: "s-" + (e.effective_status ?? e.status)!.toLowerCase() }, `${e.pattern ? `${printable(e.pattern)}: ` : ""}${transition(Date.now(), e)}`),
-        h("span", null, actor(e.actor)),
-        h("span", null, eventReason(e)),
+        h("span", actor(e.actor)),
+        h("span", eventReason(e)),
         h("a", { href: eventsURL({ event: String(e.revision) }) }, `revision ${e.revision}`),
       ),
     );

@@ -1,37 +1,33 @@
 import { ApiError, get, name as path } from "../api";
-import { announce, h, replace, text, type Child } from "../dom";
+import { announce, h, replace, text } from "../dom";
 import { clearOverrideDialog, deleteDialog, overrideDialog, setDialog } from "../dialogs";
 import { statusBadge, time } from "../format";
 import { may } from "../me";
+import { patch } from "../patch";
 import { watch } from "../stream";
 import type { GetService, LeaseGuard, ListEvents, ListLeases, ListRules, Rule, ServiceRecord, ServicesMessage } from "../types";
 import type { Ctx } from "../view";
-import { service } from "../words/text";
+import { quoted, service } from "../words/text";
 import { local } from "../words/time";
 import { why } from "../words/why";
-import { commands } from "./commands";
 import { history } from "./history";
+import { button, command } from "./parts";
 
 /** Shows one service: its status and why it has it, as of now or of a point in the past, and its history. */
 export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () => void {
-  const name = params.get("name") ?? "";
+  const name = params.get("name") ?? "", q = quoted(name);
   // null: it does not exist; undefined: not known yet.
   let record: ServiceRecord | null | undefined;
   let past: { record: ServiceRecord | null; revision?: number; time: number } | undefined;
-  let rules: Rule[] | undefined, guard: LeaseGuard | undefined;
+  let rules: Rule[] | undefined, guard: LeaseGuard | undefined, report = false, override = false;
   let moment: number | undefined, seconds = 0; // moment: where in the past the person goes
   let going = new AbortController();
   const gone = new AbortController();
 
-  const status = h("p", { class: "service-status", "data-test": "service-status" });
-  const then = h("p", { class: "as-of", role: "status" });
-  const actions = h("p", { class: "actions" });
-  const problem = h("p", { class: "error", role: "alert" });
-  const reasons = h("ul", { class: "plain why", "data-test": "service-why" });
-  const shell = h("ul", { class: "plain" });
+  const head = h("div"), problem = h("p.error", { role: "alert" }), reasons = h("ul"), shell = h("ul");
   // Events have times to the nanosecond: what happened within a millisecond of the slider is shown.
   const timeline = history(name, gone.signal, (at) => void goTo(at ? new Date(at).toISOString().replace("Z", "999999Z") : ""), fail, draw);
-  replace(root, h("h1", null, h("bdi", null, service(name))), status, then, actions, problem, timeline.band.el, h("h2", null, "Why"), reasons, h("h2", null, "History"), timeline.el, h("h2", null, "On the command line"), shell);
+  replace(root, h("h1", h("bdi", service(name))), head, problem, timeline.band.el, h("h2", "Why"), reasons, h("h2", "History"), timeline.el, h("h2", "On the command line"), shell);
 
   const read = <T>(what: string, query = {}, signal = gone.signal) => get<T>(what, query, signal);
   const readAt = (query: object, signal?: AbortSignal) =>
@@ -69,11 +65,12 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     text(problem, "");
     timeline.update();
     void beside();
-    void offer();
   }
 
   async function beside(): Promise<void> {
     try {
+      [report, override] = await Promise.all([may("report", name), may("override", name)]);
+      draw();
       rules = (await read<ListRules>("rules")).rules;
       const l = record?.lease;
       if (l) {
@@ -98,7 +95,6 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
       const answer = at ? await readAt(number ? { "at.revision": at } : { "at.time": at }, signal) : null;
       if (number) {
         const e = (await read<ListEvents>("events", { from_revision: at, to_revision: at }, signal)).events[0];
-        if (signal.aborted) return;
         timeline.mark((moment = Date.parse((e?.time ?? answer?.service.status_time)!)));
       }
       past = at ? { record: answer && answer.service, revision: answer?.revision, time: moment! } : undefined;
@@ -115,47 +111,26 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   }
 
   function draw(): void {
-    const rec = past ? past.record : record;
-    const nothing = rec === undefined ? "…" : past ? " It did not exist then." : ` There is no service of this name. ${timeline.deletion()}`;
-    fill(status, [rec?.status, rec?.status_time, !!rec?.override, nothing], () => (rec ? [statusBadge(rec.status), rec.override && "*", " since ", time(rec.status_time)] : [rec === null && statusBadge("SERVICE_UNKNOWN"), nothing]));
-    then.hidden = !past;
-    actions.hidden = !!past;
-    if (past) {
-      const of = past;
-      fill(then, [of, record?.status], () => [
-        h("b", null, `As it was at ${local(of.time)}${of.revision ? `, revision ${of.revision}` : ""}. `),
-        `Now it ${record ? `is ${record.status}` : "does not exist"}. `,
-        h("button", { type: "button", onClick: () => void goTo("") }, "Now"),
-      ]);
-    }
-    const lines = !rec ? [] : past ? why(past.time, rec) : why(Date.now(), rec, guard, rules);
-    // Only what reads differently is changed, so that a selection in the rest stays.
-    fill(reasons, [lines.length], () => lines.map(() => h("li")));
-    lines.forEach((l, i) => text(reasons.children[i]!, l));
-    const other = record?.report?.status === "SERVING" ? "not_serving" : "serving";
-    fill(shell, [past?.revision, other], () => commands(name, other, past?.revision));
-  }
-
-  async function offer(): Promise<void> {
-    const [report, override] = await Promise.all([may("report", name), may("override", name)]);
-    const o = record?.override;
-    const button = (words: string, open: () => Promise<boolean>) => h("button", { type: "button", onClick: () => void open() }, words);
+    const rec = past ? past.record : record, o = record?.override;
     const lacks = [!report && "report", !override && "override"].filter(Boolean).join(" and ");
-    fill(actions, [lacks, o, !record], () => [
-      report && button("Set…", () => setDialog(name)),
-      override && button("Override…", () => overrideDialog(name)),
-      override && o && button("Clear override…", () => clearOverrideDialog(o)),
-      report && record && button("Delete…", () => deleteDialog(name)),
-      lacks && h("span", { class: "muted" }, `To change more, you need the verb ${lacks} over it, and a node that takes changes from this page.`),
-    ]);
+    patch(head, h("div",
+      h("p.service-status@service-status", ...(rec
+        ? [statusBadge(rec.status), rec.override && "*", " since ", time(rec.status_time)]
+        : [rec === null && statusBadge("SERVICE_UNKNOWN"), rec === undefined ? "…" : past ? " It did not exist then." : ` There is no service of this name. ${timeline.deletion()}`])),
+      h("p.as-of", { role: "status", hidden: !past },
+        h("b", past && `As it was at ${local(past.time)}${past.revision ? `, revision ${past.revision}` : ""}. `),
+        `Now it ${record ? `is ${record.status}` : "does not exist"}. `,
+        button("Now", "", 0, () => void goTo(""))),
+      h("p.actions", { hidden: !!past },
+        report && button("Set…", "", 0, () => void setDialog(name)),
+        override && button("Override…", "", 0, () => void overrideDialog(name)),
+        override && o && button("Clear override…", "", o.revision, () => void clearOverrideDialog(o)),
+        report && record && button("Delete…", "", 0, () => void deleteDialog(name)),
+        rules && lacks && h("span.muted", `To change more, you need the verb ${lacks} over it, and a node that takes changes from this page.`))));
+    const lines = !rec ? [] : past ? why(past.time, rec) : why(Date.now(), rec, guard, rules);
+    patch(reasons, h("ul.plain@service-why", ...lines.map((l) => h("li", l))));
+    const other = record?.report?.status === "SERVING" ? "not_serving" : "serving";
+    const same = [past?.revision ? `get ${q} --at ${past.revision}` : `why ${q}`, `history ${q}`, `set ${q} ${other} --reason WHY`, `override set ${q} ${other} --for 1h --reason WHY`];
+    patch(shell, h("ul.plain", ...same.map((line) => h("li", command("rollcall " + line)))));
   }
-}
-
-const filled = new WeakMap<Element, string>();
-
-// fill makes the children of el anew if what they show has changed: what has the focus keeps it.
-function fill(el: Element, of: unknown[], children: () => Child[]): void {
-  const key = JSON.stringify(of);
-  if (filled.get(el) !== key) replace(el, ...children());
-  filled.set(el, key);
 }

@@ -1,5 +1,6 @@
 import { number, plural } from "../format";
 import type { Event } from "../types";
+import { enforcement, held } from "./access";
 import { bound, broken } from "./rule";
 import { printable } from "./text";
 import { ahead, clock, duration } from "./time";
@@ -38,10 +39,9 @@ function accessChange({ access: a }: Event, until: (t: string | undefined, words
   const { deleted, token, role, grants, auth } = a!;
   if (token) return `token ${deleted ? "revoked" : `created${until(token.expire_time, ", expires ")}`}`;
   if (role) return `role ${deleted ? "removed" : `may ${role.verbs.join(", ")}`}`;
-  if (auth) return `access is ${auth.enforced ? `enforced; anonymous callers ${auth.anonymous ? `have the role ${printable(auth.anonymous)}` : "may do nothing"}` : "not enforced: everybody may do everything"}`;
+  if (auth) return enforcement(auth);
   if (!grants) return "access changed";
-  const list = grants.grants.map((g) => `${printable(g.role)} on ${g.patterns.map(printable).join(" and ")}`).join(", ");
-  return `grants${deleted ? " removed" : `: ${grants.denied ? `denied everything${list && `, would have ${list}`}` : list || "nothing"}`}`;
+  return `grants${deleted ? " removed" : `: ${held(grants)}`}`;
 }
 
 function memberChange({ type, member: m, actor: a }: Event): string {
