@@ -63,9 +63,7 @@ func TestProcessRESTClient(t *testing.T) {
 	}
 
 	run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts")
-	if out := run("npx", "--no-install", "redocly", "lint", "--extends", "recommended-strict", "--max-problems", "1000", "openapi.json"); strings.Contains(out, "warning") {
-		t.Errorf("redocly warns:\n%s", out)
-	}
+	run("npx", "--no-install", "redocly", "lint", "--extends", "recommended-strict", "openapi.json") // a warning is an error, too
 	if out := run("npx", "--no-install", "validate-api", "openapi.json"); !strings.Contains(out, `"valid": true`) {
 		t.Errorf("validate-api: %s", out)
 	}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	restv1 "github.com/rollcallhq/rollcall/api/rollcall/rest/v1"
+	"github.com/rollcallhq/rollcall/internal/openapitest"
 	"github.com/rollcallhq/rollcall/server/httpserver"
 )
 
@@ -98,12 +100,28 @@ func (n *webNode) ask(method, path, body string, headers ...string) reply {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	described(n.t, method, path, res, b)
 	r := reply{status: res.StatusCode, header: res.Header, body: string(b)}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	_ = d.Decode(&r.json)
+	if below, ok := strings.CutPrefix(path, "/api/v1"); ok && !strings.HasSuffix(path, "/") && res.StatusCode != http.StatusMethodNotAllowed && r.at("reason") != "NO_ROUTE" && method != "HEAD" && method != "OPTIONS" && res.Header.Get("Content-Encoding") == "" {
+		below, _, _ = strings.Cut(below, "?")
+		if err := apiDocument().Response(method, below, res.StatusCode, res.Header.Get("Content-Type"), b); err != nil && len(b) > 0 {
+			n.t.Errorf("the OpenAPI document describes another answer: %v", err)
+		}
+	}
 	return r
 }
+
+// apiDocument is the OpenAPI document: every answer is compared with it.
+var apiDocument = sync.OnceValue(func() *openapitest.Document {
+	d, err := openapitest.New(restv1.Document)
+	if err != nil {
+		panic(err)
+	}
+	return d
+})
 
 // at returns what stands in an answer: at("service", "status").
 func (r reply) at(path ...string) string {

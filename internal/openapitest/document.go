@@ -86,7 +86,8 @@ func (d *Document) Find(method, path string) (*Operation, bool) {
 	return nil, false
 }
 
-// matches says whether a path is one of a template. A variable that ends the template takes the rest, slashes, too.
+// matches says whether a path is one of a template. A variable that ends the template takes the rest: slashes too, and
+// nothing at all, which is an error of that operation.
 func matches(template, path string) bool {
 	before, rest, ok := strings.Cut(template, "{")
 	if !ok {
@@ -98,7 +99,7 @@ func matches(template, path string) bool {
 		return false
 	}
 	middle, ok = strings.CutSuffix(middle, after)
-	return ok && middle != "" && (after == "" || !strings.Contains(middle, "/"))
+	return ok && (after == "" || middle != "" && !strings.Contains(middle, "/"))
 }
 
 // Response compares the answer to a request with the document: its status, its type, its JSON.

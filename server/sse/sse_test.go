@@ -438,17 +438,16 @@ func TestManyStreams(t *testing.T) {
 		return m.HeapAlloc + m.StackInuse
 	}
 	conns := make([]net.Conn, many)
-	for i := range conns {
-		var err error
-		if conns[i], err = net.Dial("tcp", s.addr); err != nil {
-			t.Fatal(err)
-		}
-		defer conns[i].Close()
-	}
 	before := heap()
 	var all sync.WaitGroup
-	for _, c := range conns {
+	for i := range conns {
 		all.Go(func() {
+			c, err := net.Dial("tcp", s.addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conns[i] = c
 			fmt.Fprint(c, "GET /api/v1/services:watch HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n")
 			res, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if err != nil {
@@ -461,13 +460,22 @@ func TestManyStreams(t *testing.T) {
 				return
 			}
 			r := &reader{t, res, bufio.NewReader(z)}
-			r.wants(openServices)
-			if _, err := r.event(); err != nil {
-				t.Error(err)
+			for _, want := range []string{"event: open", "event: services"} {
+				if got, err := r.event(); err != nil || !strings.Contains(got, want) {
+					t.Errorf("%s, %v", got, err)
+				}
 			}
 		})
 	}
 	all.Wait()
+	for _, c := range conns {
+		if c != nil {
+			defer c.Close()
+		}
+	}
+	if t.Failed() {
+		return
+	}
 	if c := s.streams.Counts(); c.Services != many {
 		t.Errorf("%+v", c)
 	}

@@ -1,5 +1,6 @@
 // Asks the node every few seconds how it and its cluster are, for the header and the banner. A hidden tab asks nothing.
 import { ApiError, get, onToken, setCluster } from "./api";
+import { answered } from "./stream";
 import type { ClusterStatus } from "./types";
 
 const every = 10_000; // ms
@@ -40,6 +41,7 @@ export async function askCluster(): Promise<void> {
     now = { ...now, error: err as ApiError };
   }
   asking = false;
+  answered(!now.error || now.error.status > 0);
   for (const f of listeners) f(now);
   timer = setTimeout(() => void askCluster(), every * (0.9 + Math.random() * 0.2)); // many pages do not ask at one moment
 }

@@ -26,10 +26,19 @@ function share(): void {
   for (const s of open) {
     if (s.state === "lost" || (s.state !== "live" && worst !== "lost")) worst = s.state;
   }
-  if (open.size === 0 || worst === shared) return;
-  if (shared === "live" || worst === "live") since = Date.now();
-  shared = worst;
+  if (open.size > 0) tell(worst);
+}
+
+function tell(s: StreamState): void {
+  if (s === shared) return;
+  if (shared === "live" || s === "live") since = Date.now();
+  shared = s;
   for (const f of listeners) f(shared, since);
+}
+
+// answered says whether the node answers a call. That is the state of the connection while a view has no stream.
+export function answered(yes: boolean): void {
+  if (open.size === 0) tell(yes ? "live" : "lost");
 }
 
 // onConnection tells f now and at each change what the state of the page's streams is, and since when they are or are not live.
