@@ -384,7 +384,7 @@ func (p *Picture) table(columns int, rows [][]cell) []string {
 func (p *Picture) keys(columns int) string {
 	text := "arrows: move · enter: into a group · backspace: out · tab: other list · /: filter · ?: help · q: end"
 	if p.editing {
-		text = "type a part of names · enter: keep the filter · escape: no filter"
+		text = "type parts of names · enter: keep the filter · escape: no filter"
 	}
 	return line(columns, p.Paint, cell{text: text, tone: format.Faint})
 }

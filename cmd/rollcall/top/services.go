@@ -52,9 +52,9 @@ func (g *Group) IsService() bool { return !strings.HasSuffix(g.Name, "/") }
 // change costs a few steps in two trees, however many services there are. It is for one goroutine.
 type Services struct {
 	all    map[string]Service
-	total  Counts // of all
-	base   string // of names; ends with "/", or is ""
-	depth  int    // so many parts of a name after the base make a group
+	total  Counts   // of all
+	base   string   // of names; ends with "/", or is ""
+	depth  int      // so many parts of a name after the base make a group
 	filter []string // words, in small letters
 
 	shown  Counts
