@@ -34,7 +34,7 @@ services counted by groups, the groups with most services down first, the servic
 newest first, each with who said so and why, and the last events. A group is all services whose names
 have the same first part, up to the first "/".
 
-Arrow keys move, enter goes into a group and backspace out of it, "/" filters by a part of names, tab goes
+Arrow keys move, enter goes into a group and backspace out of it, "/" filters by parts of names, tab goes
 to the other list, "?" shows all keys, "q" ends. If the node goes away, another one is asked; until one
 answers, the picture says since when it is old.
 

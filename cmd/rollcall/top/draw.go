@@ -80,7 +80,7 @@ func (p *Picture) header(columns int, now time.Time) []string {
 	}
 	state, stateTone := p.state(now)
 	cells := []cell{{text: text, tone: tone, n: widthOf(text)}, {text: state, tone: stateTone, n: widthOf(state)}}
-	if stateTone == format.Bad {
+	if narrow := widthOf(text)+widthOf(state)+2 > columns; stateTone == format.Bad || stateTone == format.Doubtful && narrow {
 		slices.Reverse(cells) // a narrow terminal shows the first alone
 	}
 	lines := []string{
@@ -130,7 +130,7 @@ func (p *Picture) state(now time.Time) (string, format.Tone) {
 		return fmt.Sprintf("▲ old: no node has told anything for %s, since %s; still trying", format.OneUnit(now.Sub(p.Lost)), p.Lost.In(now.Location()).Format(time.TimeOnly)), format.Bad
 	case !p.Synced:
 		return "reading from " + p.Endpoint, format.Doubtful
-	case p.leaderSilence() > 0:
+	case p.leaderSilence() > 0, p.StatusError != "" && p.Status != nil: // a node that hangs keeps the watch open for a while
 		return unknownShape + " from " + p.Endpoint + ", maybe old", format.Doubtful
 	}
 	return servingShape + " live from " + p.Endpoint, format.Good
@@ -398,7 +398,7 @@ rollcall top: the services of a cluster, by groups, worst first
   enter, right          into the group that is marked with >
   backspace, left       out of it
   tab                   to the other list: groups, or services that do not serve
-  /                     filter: show services whose names hold this text
+  /                     filter: show services whose names hold all of these words
   escape                no filter
   q, control C          end
 

@@ -118,6 +118,8 @@ func TestKeysMoveThroughThePicture(t *testing.T) {
 		{"to the end", "", []Key{End}, []string{"> good/"}, nil},
 		{"the other list", "", []Key{Tab, 'j'}, []string{"» NOT SERVING", "> 4m  shop/cart"}, []string{"> shop/", "» GROUPS"}},
 		{"a filter", "", []Key{'/', 'P', 'a', 'y'}, []string{"filter: Pay_", "2 services", "enter: keep the filter"}, []string{"good", "cart"}},
+		{"a filter of two words", "", []Key{'/', 'y', ' ', 'P', 'a', ' '}, []string{"2 services"}, []string{"good", "cart"}},
+		{"two words that no name holds", "", []Key{'/', 'p', 'a', 'y', ' ', 'c', 'a', 'r', 't'}, []string{"0 services"}, nil},
 		{"a letter of a filter is no key", "", []Key{'/', 'q'}, []string{"filter: q_", "0 services"}, nil},
 		{"a filter that is kept", "", []Key{'/', 'c', 'a', 'x', Backspace, Enter}, []string{"filter: ca  1 service  "}, []string{"ca_"}},
 		{"a filter that is gone", "", []Key{'/', 'c', Enter, Escape}, []string{"13 services"}, []string{"filter:"}},
@@ -205,6 +207,7 @@ func TestAnOldPictureSaysSo(t *testing.T) {
 		{"no status", func(p *Picture) {
 			p.Status, p.StatusError = nil, "cannot get the status of the cluster: no endpoint answers"
 		}, "! cannot get the status"},
+		{"the status does not come any more", func(p *Picture) { p.StatusError = "cannot get the status of the cluster: not done within 5s" }, "◆ from n1:7600, maybe old\n"},
 		{"no leader", func(p *Picture) { p.Status.Leader, p.Status.Writable = "", false }, "no leader · revision 1234 · 2 of 3 nodes ready · writes refused"},
 		{"another cluster", func(p *Picture) { p.Note = "the cluster changed" }, "! the cluster changed"},
 		{"not all may be read", func(p *Picture) { p.Filtered = true }, "only what you may read"},
@@ -219,6 +222,11 @@ func TestAnOldPictureSaysSo(t *testing.T) {
 	p := shop()
 	p.Endpoint, p.Lost = "", minute(3)
 	if got := shown(p, 60, 25); !strings.HasPrefix(got, "▲ old: no node has told anything for 2m, since 03:03:00") {
+		t.Errorf("in a narrow terminal:\n%s", got)
+	}
+	p = shop()
+	p.StatusError = "not done within 5s"
+	if got := shown(p, 60, 25); !strings.HasPrefix(got, "◆ from n1:7600, maybe old  cluster ") {
 		t.Errorf("in a narrow terminal:\n%s", got)
 	}
 }

@@ -3,6 +3,7 @@ package top
 import (
 	"cmp"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ type Services struct {
 	total  Counts // of all
 	base   string // of names; ends with "/", or is ""
 	depth  int    // so many parts of a name after the base make a group
-	filter string // in small letters
+	filter []string // words, in small letters
 
 	shown  Counts
 	groups map[string]*Group
@@ -103,9 +104,9 @@ func (s *Services) Get(name string) (Service, bool) {
 	return found, ok
 }
 
-// View chooses what is counted: what is below a base, and whose names hold the filter in any case.
+// View chooses what is counted: what is below a base, and whose names hold all words of the filter, in any case.
 func (s *Services) View(base string, depth int, filter string) {
-	s.base, s.depth, s.filter = base, depth, strings.ToLower(filter)
+	s.base, s.depth, s.filter = base, depth, strings.Fields(strings.ToLower(filter))
 	s.count()
 }
 
@@ -163,7 +164,14 @@ func (s *Services) move(one *Service, n int) {
 }
 
 func (s *Services) isShown(name string) bool {
-	return strings.HasPrefix(name, s.base) && (s.filter == "" || strings.Contains(strings.ToLower(name), s.filter))
+	if !strings.HasPrefix(name, s.base) {
+		return false
+	}
+	if len(s.filter) == 0 {
+		return true
+	}
+	name = strings.ToLower(name)
+	return !slices.ContainsFunc(s.filter, func(word string) bool { return !strings.Contains(name, word) })
 }
 
 func (s *Services) groupOf(name string) *Group {
