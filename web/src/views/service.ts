@@ -130,7 +130,9 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     const lines = !rec ? [] : past ? why(past.time, rec) : why(Date.now(), rec, guard, rules);
     patch(reasons, h("ul.plain@service-why", ...lines.map((l) => h("li", l))));
     const other = record?.report?.status === "SERVING" ? "not_serving" : "serving";
-    const same = [past?.revision ? `get ${q} --at ${past.revision}` : `why ${q}`, `history ${q}`, `set ${q} ${other} --reason WHY`, `override set ${q} ${other} --for 1h --reason WHY`];
-    patch(shell, h("ul.plain", ...same.map((line) => h("li", command("rollcall " + line)))));
+    // A name that the node has not taken may hold what a terminal obeys when it is pasted, and others what does not show. "-" begins a flag.
+    const line = (verb: string, status = "", flags = "") => [verb, ...(/^-/.test(name) ? [flags, "--", q, status] : [q, status, flags])].filter(Boolean).join(" ");
+    const same = record === undefined || service(name) !== name ? [] : [past?.revision ? line("get", "", `--at ${past.revision}`) : line("why"), line("history"), line("set", other, "--reason WHY"), line("override set", other, "--for 1h --reason WHY")];
+    patch(shell, h("ul.plain@service-commands", ...same.map((text) => h("li", command("rollcall " + text)))));
   }
 }
