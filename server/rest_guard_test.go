@@ -44,6 +44,8 @@ func TestRESTIsClosedToPagesOfOthers(t *testing.T) {
 		{"a form", put, []string{"Content-Type: application/x-www-form-urlencoded"}, 415, "CONTENT_TYPE"},
 		{"undeclared", put, []string{"Content-Type: "}, 415, "CONTENT_TYPE"},
 		{"JSON of another charset", put, []string{"Content-Type: application/json; charset=utf-16"}, 415, "CONTENT_TYPE"},
+		{"compressed JSON", put, []string{"Content-Encoding: gzip"}, 415, "CONTENT_ENCODING"},
+		{"JSON that says that it is not compressed", put, []string{"Content-Encoding: identity"}, 200, ""},
 		{"JSON", put, []string{"Content-Type: application/JSON; charset=UTF-8"}, 200, ""},
 		{"a stranger's name", get, []string{"Host: evil.example"}, 421, "HOST_UNKNOWN"},
 		{"a stranger's name, and the port", put, []string{"Host: evil.example:7602"}, 421, "HOST_UNKNOWN"},

@@ -200,7 +200,11 @@ func detailsOf(s *status.Status, info *errdetails.ErrorInfo) Details {
 		case *errdetails.BadRequest:
 			var fields []map[string]string
 			for _, v := range detail.GetFieldViolations() {
-				fields = append(fields, map[string]string{"field": v.GetField(), "message": v.GetDescription()})
+				field := v.GetField()
+				if plain, err := strconv.Unquote(field); err == nil { // JSON has quotes of its own
+					field = plain
+				}
+				fields = append(fields, map[string]string{"field": field, "message": v.GetDescription()})
 			}
 			d["fields"] = fields
 		case *errdetails.QuotaFailure:

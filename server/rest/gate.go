@@ -23,6 +23,7 @@ const (
 	ReasonWebWritesOff = "WEB_WRITES_OFF"     // the change comes from somebody who proves no identity
 	ReasonHostUnknown  = "HOST_UNKNOWN"       // the node is called by a name that it does not know as its own
 	ReasonContentType  = "CONTENT_TYPE"       // the body is not declared as JSON
+	ReasonEncoding     = "CONTENT_ENCODING"   // the body is compressed
 	ReasonTooLarge     = "REQUEST_TOO_LARGE"
 	ReasonBodyTimeout  = "REQUEST_TIMEOUT" // the body did not come in time
 )
@@ -110,6 +111,10 @@ func (h *Handler) checkType(r *http.Request) error {
 	values := r.Header.Values("Content-Type")
 	if len(values) == 0 && !hasBody(r) {
 		return nil
+	}
+	if encoding := strings.Join(r.Header.Values("Content-Encoding"), ", "); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return refuse(http.StatusUnsupportedMediaType, codes.InvalidArgument, ReasonEncoding,
+			"the body must not be compressed; it is declared as %s", rpcerror.QuoteShort(encoding))
 	}
 	if len(values) == 1 {
 		kind, parameters, err := mime.ParseMediaType(values[0])

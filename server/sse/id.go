@@ -3,6 +3,7 @@ package sse
 import (
 	"fmt"
 	"hash/fnv"
+	"math"
 	"strconv"
 	"strings"
 
@@ -35,7 +36,7 @@ func parseID(field, text string) (eventID, *rpcerror.Failure) {
 	revision, rest, _ := strings.Cut(text, "@")
 	cluster, tag, _ := strings.Cut(rest, ":")
 	n, err := strconv.ParseInt(revision, 10, 64)
-	if err != nil || n < 0 || len(text) > maxIDBytes {
+	if err != nil || n < 0 || n == math.MaxInt64 || len(text) > maxIDBytes { // nothing follows the largest number
 		return eventID{}, rpcerror.Invalid(rpcerror.Violation{Field: field,
 			Description: fmt.Sprintf("is %s; it must be the id of an event of this stream, as 42@3f9a, or a revision", rpcerror.QuoteShort(text))})
 	}

@@ -116,6 +116,7 @@ func TestWhatOpensNoStream(t *testing.T) {
 		s.get(t, path).refused(400, "INVALID_ARGUMENT", want)
 	}
 	s.get(t, "services:watch", "Accept", "application/json, text/event-stream;q=0").refused(400, "INVALID_ARGUMENT", "does not take text/event-stream")
+	s.get(t, "events:watch", "Last-Event-ID", "9223372036854775807@3f9a").refused(400, "INVALID_ARGUMENT", "must be the id of an event of this stream")
 	s.get(t, "services:watch", "Last-Event-ID", "1x").refused(400, "INVALID_ARGUMENT", `last-event-id is \"1x\"`)
 	s.get(t, "services:watch").refused(503, "", "the node is stopping")
 	for _, accept := range []string{"*/*", "text/event-stream", "application/json, text/*;q=0.5", "", "text/html;q=x, text/event-stream ; charset=utf-8"} {

@@ -136,6 +136,15 @@ export class Store {
     };
   }
 
+  // rest has the next call wait for ms longer than usual: what the last one caused took long.
+  rest(ms: number): void {
+    this.#last = this.#now() + ms;
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#mark();
+  }
+
   #mark(): void {
     this.#dirty = true;
     if (this.#timer !== undefined || this.#subscribers.size === 0) return;

@@ -83,6 +83,25 @@ test("subscribers are told at most four times a second, of all that changed", ()
   equal(told <= 9, true, "told after the end");
 });
 
+test("subscribers who took long are told later, and of all that changed", () => {
+  let now = 0;
+  const told: number[] = [], names = new Set<string>();
+  clock.set(0);
+  const store = new Store(() => now);
+  store.subscribe((c) => {
+    told.push(now);
+    for (const n of c.names.keys()) names.add(n);
+    if (told.length === 2) store.rest(1000);
+  });
+  for (now = 0; now < 2000; now += 10) {
+    clock.set(now);
+    store.apply(message([[`s/${now}`, "SERVING"]]));
+  }
+  clock.set(now);
+  clock.set(now + 1000);
+  equal([told[2]! - told[1]!, names.size], [1250, 200], `told at ${told}`);
+});
+
 test("every cell is found where it stands, and cells do not overlap", () => {
   const store = new Store(() => 0);
   const put: [string, Status][] = [];

@@ -31,7 +31,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   const cut = (i: number) => next && i === writes.length - 1; // more of this write may come
   const list = rows({
     label: "Events, newest first",
-    height: narrow ? 96 : 34,
+    height: narrow ? 118 : 34,
     count: () => writes.length,
     key: (i) => `${writes[i]![0]!.revision} ${writes[i]!.length} ${open(i)} ${cut(i)}`,
     cells: (i) => cells(writes[i]!, cut(i) ? " or more" : ""),

@@ -14,6 +14,8 @@ import { services } from "../store";
 import { mapURL, serviceURL, type Ctx } from "../view";
 
 const reorderEvery = 3_000; // ms
+const frame = 17; // ms
+const longestRest = 2_000; // ms
 
 type Listed = "bad" | "groups" | "all";
 
@@ -206,11 +208,18 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     else if (canvas.busy()) later = setTimeout(again, reorderEvery);
   };
   const unsubscribe = services.subscribe((change) => {
+    const begun = performance.now();
     const u = model.update(change), wait = ordered + reorderEvery - performance.now();
     if (u.moved || wait < 0) u.moved = reorder() || u.moved;
     else later ||= setTimeout(again, wait);
     if (!u.moved) canvas.update(u);
     draw(u.moved || canvas.el.hidden !== (model.shown === 0));
+    if (!u.moved || !services.loaded) return;
+    // To draw everything may take longer than a frame. Then it is done so seldom that 99 of 100 frames come in time.
+    requestAnimationFrame(() => setTimeout(() => {
+      const took = performance.now() - begun;
+      if (took > 2 * frame) services.rest(Math.min(longestRest, 40 * took));
+    }));
   });
   const unfollow = follow({
     error(e) {
