@@ -17,6 +17,7 @@ var (
 	browserPath = flag.String("browser", "", "the browser; default: Debian's chromium-headless-shell or chromium")
 	pictures    = flag.String("pictures", "", "directory that gets the pictures; default: a temporary one that stays")
 	performance = flag.Bool("performance", false, "run what measures, too; it takes more than ten minutes")
+	few         = flag.Bool("few", false, "show the dark look at 1,000 services only, and nothing at 200 %")
 	axeNeeded   = flag.Bool("axe", false, "fail if axe-core cannot be had; default: skip what needs it")
 )
 
