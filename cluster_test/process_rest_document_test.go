@@ -17,6 +17,9 @@ import (
 func TestProcessOpenAPI(t *testing.T) {
 	t.Parallel()
 	c := startProcesses(t, processOptions{nodes: 1, args: []string{"--web-writes"}})
+	if _, stderr, code := c.rollcall("status", "--wait", patience.String()); code != 0 { // the feature level has risen
+		t.Fatal(stderr)
+	}
 	d, err := openapitest.New(restv1.Document)
 	if err != nil {
 		t.Fatal(err)

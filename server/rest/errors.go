@@ -184,7 +184,7 @@ func detailsOf(s *status.Status, info *errdetails.ErrorInfo) Details {
 		switch {
 		case key == rpcerror.MetaWritten:
 		case key == rpcerror.MetaMembers:
-			d[name] = strings.Split(value, ",")
+			d[name] = strings.FieldsFunc(value, func(r rune) bool { return r == ',' }) // "": no member
 		case strings.HasSuffix(key, "revision"), key == rpcerror.MetaIndex, strings.HasSuffix(key, "level"):
 			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 				d[name] = n
