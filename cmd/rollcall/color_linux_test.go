@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal returns what w writes to: a terminal and what it shows.
-func terminal(t *testing.T) (w *os.File, shown func() string) {
+// openTerminal returns the two sides of a terminal: what is behind it, and what a program writes to.
+func openTerminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -28,10 +28,17 @@ func terminal(t *testing.T) (w *os.File, shown func() string) {
 	if err != nil {
 		t.Skip(err)
 	}
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skip(err)
 	}
+	return master, slave
+}
+
+// terminal returns what w writes to: a terminal and what it shows.
+func terminal(t *testing.T) (w *os.File, shown func() string) {
+	t.Helper()
+	master, slave := openTerminal(t)
 	return slave, func() string {
 		slave.Close()
 		var all bytes.Buffer

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -34,21 +33,7 @@ func newVirtualTerminal(t *testing.T, columns, rows int) *virtualTerminal {
 	t.Helper()
 	t.Setenv("TERM", "xterm")
 	os.Unsetenv("NO_COLOR")
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip("this system has no terminals to give:", err)
-	}
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Skip(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Skip(err)
-	}
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skip(err)
-	}
+	master, slave := openTerminal(t)
 	v := &virtualTerminal{t: t, master: master, slave: slave}
 	v.resize(columns, rows)
 	var reading sync.WaitGroup
@@ -56,7 +41,6 @@ func newVirtualTerminal(t *testing.T, columns, rows int) *virtualTerminal {
 	t.Cleanup(func() {
 		slave.Close() // ends the reading
 		reading.Wait()
-		master.Close()
 	})
 	return v
 }
