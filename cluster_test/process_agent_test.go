@@ -335,6 +335,7 @@ func (m *watchedMachine) stopped(t *testing.T) {
 	m.agent.hangup(readAgain)
 	for _, stop := range stops {
 		m.reported("stop/"+stop, serving)
+		m.agent.shows("stop/"+stop, serving) // once the agent, too, has heard of it from the registry
 	}
 	raw := watchRaw(t, m.agent.grpc, "stop/leave")
 	select {
