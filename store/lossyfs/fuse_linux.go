@@ -34,10 +34,20 @@ func (d *Disk) Mount(dir string) (*Mounted, error) {
 	return &Mounted{server}, nil
 }
 
-// Unmount ends the file system. Nobody may use it any more.
+// unmountPatience is how long Unmount waits for the kernel.
+const unmountPatience = 30 * time.Second
+
+// Unmount ends the file system. Nobody may use it any more. The kernel may let go of the files of a process some time
+// after the process has ended: Unmount tries again for 30 s.
 func (m *Mounted) Unmount() error {
-	if err := m.server.Unmount(); err != nil {
-		return fmt.Errorf("unmount: %w", err)
+	for begun := time.Now(); ; {
+		err := m.server.Unmount() // five tries, within 0.3 s
+		if err == nil {
+			break
+		}
+		if time.Since(begun) > unmountPatience {
+			return fmt.Errorf("unmount: %w", err)
+		}
 	}
 	m.server.Wait()
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -178,5 +179,21 @@ func TestNothingReturnsWithoutPower(t *testing.T) {
 	}
 	if _, err := d.After(NewPower(), LoseAll()).ReadFile("file"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the file is there: %v", err)
+	}
+}
+
+// TestUnmountWaitsForTheKernel: who lets go of the disk a second later does not keep it.
+func TestUnmountWaitsForTheKernel(t *testing.T) {
+	d, dir := NewDisk(NewPower()), t.TempDir()
+	m, err := d.Mount(dir)
+	if err != nil {
+		t.Skipf("no FUSE here: %v", err)
+	}
+	holder := exec.Command("sleep", "1")
+	holder.Dir = dir
+	must(t, holder.Start())
+	defer holder.Wait()
+	if err := m.Unmount(); err != nil {
+		t.Error(err)
 	}
 }
