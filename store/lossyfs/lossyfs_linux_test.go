@@ -189,10 +189,14 @@ func TestUnmountWaitsForTheKernel(t *testing.T) {
 	if err != nil {
 		t.Skipf("no FUSE here: %v", err)
 	}
-	holder := exec.Command("sleep", "1")
-	holder.Dir = dir
+	// The shell goes there, not Start: until the new process runs, Start holds up the one that answers for the disk.
+	holder := exec.Command("sh", "-c", `cd "$0" && echo there && sleep 1`, dir)
+	out, err := holder.StdoutPipe()
+	must(t, err)
 	must(t, holder.Start())
 	defer holder.Wait()
+	_, err = out.Read(make([]byte, 1))
+	must(t, err)
 	if err := m.Unmount(); err != nil {
 		t.Error(err)
 	}
