@@ -121,7 +121,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     patch(head, h("div",
       h("p.service-status@service-status", ...(rec
         ? [statusBadge(rec.status), rec.override && "*", " since ", time(rec.status_time)]
-        : [rec === null && statusBadge("SERVICE_UNKNOWN"), rec === undefined ? "…" : past ? "It did not exist then. " : ` There is no service of this name. ${timeline.deletion()}`])),
+        : [rec === null && statusBadge("SERVICE_UNKNOWN"), rec === undefined ? "…" : past ? " It did not exist then." : ` There is no service of this name. ${timeline.deletion()}`])),
       h("p.gap", { hidden: !past?.gap }, ...(past?.gap ? absence(name, past.gap) : [])),
       h("p.as-of", { role: "status", hidden: !past },
         h("b", past && `As it was at ${[past.time && local(past.time), `revision ${past.revision}`].filter(Boolean).join(", ")}. `),
