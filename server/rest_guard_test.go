@@ -139,8 +139,12 @@ func TestRESTWritesNeedAnIdentity(t *testing.T) {
 	if got := n.ask("PUT", "/api/v1/services/a", anyBody, bearer); got.status != http.StatusOK && got.at("reason") != "DENIED" {
 		t.Errorf("who may only read: %v", got)
 	}
-	if got := n.ask("GET", "/api/v1/services/a", ""); got.status != http.StatusUnauthorized || got.at("reason") != "NO_CREDENTIALS" || got.at("details", "verb") == "" {
+	if got := n.ask("GET", "/api/v1/services/a", ""); got.status != http.StatusUnauthorized || got.at("reason") != "NO_CREDENTIALS" || got.at("details", "verb") == "" ||
+		!strings.HasSuffix(got.at("message"), `; send "Authorization: Bearer" and a token, or show a certificate`) {
 		t.Errorf("nobody, while access is enforced: %v", got)
+	}
+	if got := n.ask("GET", "/api/v1/services/a", "", bearer, bearer); got.status != http.StatusUnauthorized || got.at("message") != "the call has 2 values of authorization; one is allowed" {
+		t.Errorf("two tokens: %v", got)
 	}
 }
 
