@@ -353,7 +353,7 @@ func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 	}
 	conn, err := n.port.Dial(ctx, name, peerv1.Hello_PURPOSE_RPC)
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", name, err)
+		return nil, err // it says who, or at which address, and people read it behind the name
 	}
 	return conn, nil
 }

@@ -51,7 +51,7 @@ func TestDialPeer(t *testing.T) {
 		talk(t, conn)
 		time.Sleep(2 * peerport.HandshakeTimeout) // no deadline of the handshake is left
 		talk(t, conn)
-		for name, want := range map[string]string{"n1": "dial n1: that is this node", "n9": "dial n9: no address of n9 is known"} {
+		for name, want := range map[string]string{"n1": "dial n1: that is this node", "n9": "no address of n9 is known"} {
 			if _, err := n1.DialPeer(t.Context(), name); err == nil || err.Error() != want {
 				t.Errorf("%v, want %s", err, want)
 			}
@@ -97,7 +97,7 @@ func TestAddressOfAnotherNode(t *testing.T) {
 		conn.Close()
 		c.close("n2")
 		_, err = n1.DialPeer(t.Context(), "n2")
-		want := "dial n2: 127.0.0.1:7621 is n3, not n2; 127.0.0.1:7611: connection refused"
+		want := "127.0.0.1:7621 is n3, not n2; 127.0.0.1:7611: connection refused"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -193,6 +193,7 @@ type answer struct {
 	why    string                        // why it did not answer
 	since  time.Time                     // since when it does not answer
 	lost   bool                          // its data is lost: it waits to be made a member
+	astray bool                          // it runs, and has not found this cluster
 }
 
 // ask asks all other members at once. look: it also looks whether those that do not answer have lost their data.
@@ -216,7 +217,9 @@ func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member, 
 				a.res = res
 			} else {
 				a.why = peerconn.Describe(err)
-				a.lost = look && s.hasLostItsData(ctx, a.member)
+				if look {
+					a.lost, a.astray = s.waits(ctx, a.member)
+				}
 			}
 		})
 	}
@@ -225,15 +228,18 @@ func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member, 
 	return answers
 }
 
-// hasLostItsData says that a node of a member's name waits, where the member should be, to be made a member, with another
-// data directory.
-func (s *clusterService) hasLostItsData(ctx context.Context, m *rollcallv1.Member) bool {
+// waits looks whether a node of a member's name waits, where the member should be, for a cluster. With another data
+// directory the member has lost its data; with that of the member the node has not found this cluster.
+func (s *clusterService) waits(ctx context.Context, m *rollcallv1.Member) (lost, astray bool) {
 	if m.GetPeerAddress() == "" || m.GetDirectoryId() == "" || ctx.Err() != nil {
-		return false
+		return false, false
 	}
 	h, err := s.members.ProbeAddress(ctx, m.GetPeerAddress())
-	return err == nil && h.GetNode() == m.GetName() && h.GetClusterId() == "" && h.GetWaiting() != nil &&
-		ShortDirectoryID(h.GetDirectoryId()) != m.GetDirectoryId()
+	if err != nil || h.GetNode() != m.GetName() || h.GetClusterId() != "" || h.GetWaiting() == nil {
+		return false, false
+	}
+	known := ShortDirectoryID(h.GetDirectoryId()) == m.GetDirectoryId()
+	return !known, known
 }
 
 // errNoStatus means that a member's answer held no member.

@@ -117,6 +117,11 @@ func TestProblemsOfMembers(t *testing.T) {
 			c.refuseDials("n4", errors.New("n4 belongs to no cluster yet"))
 			c.nodes["n1"].members.answer("n4:7601", waitingNode("n4", directoryOf(3)), nil)
 		}, 0, []string{"n4 (joining): n4 belongs to no cluster yet"}, nil},
+		"one that joins does not look for this cluster": {4, func(c *testCluster) {
+			c.alterEverywhere("n4", is(joiningPhase, ""))
+			c.refuseDials("n4", errors.New("n4 belongs to no cluster yet"))
+			c.nodes["n1"].members.answer("n4:7601", waitingNode("n4", directoryOf(3)), nil)
+		}, 12 * time.Second, []string{"n4 (joining) runs, but has not found this cluster for 12s; its log says for what it waits; start it with --join and the peer address of a member"}, nil},
 		"another node waits in its place": {3, func(c *testCluster) {
 			c.refuseDials("n3", errRefused)
 			c.nodes["n1"].members.answer("n3:7601", waitingNode("n4", "e0000000-1111"), nil)

@@ -153,6 +153,10 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 		if a.lost {
 			text, todo = calledBy(a.member)+" has lost its data: it waits with an empty data directory", ""
 		}
+		if a.astray && silence >= astrayAfter {
+			text = calledBy(a.member) + " runs, but has not found this cluster"
+			todo = "its log says for what it waits; start it with --join and the peer address of a member"
+		}
 		if silence >= time.Second {
 			text += " for " + inSeconds(silence)
 		}

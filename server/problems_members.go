@@ -12,6 +12,10 @@ import (
 // it comes back by itself.
 const lostAfter = 10 * time.Minute
 
+// astrayAfter is how long a node has to find the cluster that it was made a member of, before somebody must help it. It
+// asks for it every second or so.
+const astrayAfter = 10 * time.Second
+
 // calledBy is a member's name, with its phase if that is one in which nobody counts on it.
 func calledBy(m *rollcallv1.Member) string {
 	switch p := m.GetPhase(); p {
