@@ -93,16 +93,16 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     going = new AbortController();
     const { signal } = going, number = /^\d+$/.test(at);
     try {
-      let time = at && !number ? Date.parse(at) : undefined; // not moment: the slider goes on meanwhile
-      timeline.mark((moment = time));
+      let when = at && !number ? Date.parse(at) : undefined; // not moment: the slider goes on meanwhile
+      timeline.mark((moment = when));
       const answer = at ? await readService(name, number ? { "at.revision": at } : { "at.time": at }, signal) : undefined;
       const gap = answer && !answer.record ? await gapAt(name, answer.revision, signal).catch(() => undefined) : undefined;
       if (number) {
         const e = (await read<ListEvents>("events", { from_revision: at, to_revision: at }, signal)).events[0];
-        timeline.mark((moment = time = Date.parse((e?.time ?? answer?.record?.status_time)!) || undefined));
+        timeline.mark((moment = when = Date.parse((e?.time ?? answer?.record?.status_time)!) || undefined));
       }
       if (signal.aborted) return;
-      past = answer && { ...answer, time, gap };
+      past = answer && { ...answer, time: when, gap };
       ctx.setParams({ at: answer?.record ? String(answer.revision) : at });
       text(problem, "");
       draw();
