@@ -137,6 +137,15 @@ func OpenDamaged(path string) (_ *Directory, lost, err error) {
 	return d, lost, nil
 }
 
+// IsDataDirectory reports whether a directory is the data directory of a node, which runs or not.
+func IsDataDirectory(path string) bool {
+	if there, err := vfs.Exists(filepath.Join(path, identityName)); err != nil || !there {
+		return false
+	}
+	found, err := contents(path)
+	return err == nil && len(found) > 0
+}
+
 // errNoNode means that a directory holds nothing of a node.
 type errNoNode struct{ path, why string }
 

@@ -100,13 +100,13 @@ func recoverFailure(err error) *failure {
 func insteadOf(e *node.NotNeededError) string {
 	switch {
 	case e.KeptFor != "":
-		return fmt.Sprintf("start the node that is in %s; if that one is lost, or to recover in another way, rename both: this one has to be %[1]s again", e.KeptFor)
+		return fmt.Sprintf("start the node that is in %s; if that one is lost, or to recover in another way, move that away, and give this one its name back", e.KeptFor)
 	case e.Recovered == nil:
 		return "start it as before; --force makes a new cluster of it all the same"
 	}
 	next := "start it: " + serveCommand(e.Member, e.Data)
 	if e.Kept != "" && !e.HasRun {
-		next += fmt.Sprintf("; to recover in another way, move it away, rename %s to %s, and recover that", e.Kept, e.Data)
+		next += fmt.Sprintf("; to recover in another way, move it away, rename %s to %s, and recover that", quoted(e.Kept), quoted(e.Data))
 	}
 	return next + "; --force makes one more cluster of it"
 }
@@ -173,6 +173,9 @@ func (a *app) writeRecovered(r recoveredReport, others string) error {
 		lines = append(lines, "the old directory is not beside it any more")
 	default:
 		lines = append(lines, "the old directory is kept as "+r.Kept)
+		if sameDirectory(".", r.Kept) { // a shell follows its directory
+			lines = append(lines, "! this shell is in the old directory now: leave it, with: cd "+quoted(r.Data))
+		}
 	}
 	if _, err := fmt.Fprintln(a.stdout, strings.Join(lines, "\n")); err != nil {
 		return err
@@ -227,9 +230,14 @@ func nextCommands(r node.RecoveredCluster) []string {
 
 // serveCommand starts the only member of a cluster.
 func serveCommand(m node.Member, data string) string {
-	if strings.ContainsAny(data, " '\"$\\") {
-		data = "'" + strings.ReplaceAll(data, "'", `'\''`) + "'"
-	}
-	return fmt.Sprintf("rollcall serve --node %s --data %s --member %s,api=%s,peer=%s", m.Name, data, m.Name,
+	return fmt.Sprintf("rollcall serve --node %s --data %s --member %s,api=%s,peer=%s", m.Name, quoted(data), m.Name,
 		cmp.Or(m.APIAddress, "HOST:7600"), cmp.Or(m.PeerAddress, "HOST:7601"))
+}
+
+// quoted is a path as a shell takes it.
+func quoted(path string) string {
+	if strings.ContainsAny(path, " '\"$\\") {
+		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	}
+	return path
 }

@@ -198,7 +198,7 @@ func (a *app) writeSurvivors(survivors []survivorReport, choices []choiceReport)
 			unread++
 		}
 		if s.KeptFor != "" {
-			line := fmt.Sprintf("%s is the old directory that the recovery of %s has kept: it does not count", s.Data, s.KeptFor)
+			line := fmt.Sprintf("%s is the old directory that the recovery of %s has kept, and does not count; if the node that is in %[2]s is lost, too, give this one its name back", s.Data, s.KeptFor)
 			if _, err := fmt.Fprintln(a.stdout, format.Printable(line)); err != nil {
 				return err
 			}
@@ -209,8 +209,14 @@ func (a *app) writeSurvivors(survivors []survivorReport, choices []choiceReport)
 			}
 		}
 	}
-	if len(choices) > 1 {
-		if _, err := fmt.Fprintf(a.stdout, "they are of %d clusters: only one of them can be yours\n", len(choices)); err != nil {
+	clusters := 0 // of those that were not recovered
+	for _, c := range choices {
+		if c.Recovered == "" {
+			clusters++
+		}
+	}
+	if clusters > 1 {
+		if _, err := fmt.Fprintf(a.stdout, "they are of %d clusters: only one of them can be yours\n", clusters); err != nil {
 			return err
 		}
 	}
