@@ -25,6 +25,7 @@ type Choice struct {
 func Choose(all []*Survivor) []Choice {
 	var choices []Choice
 	kept := Kept(all)
+	given := all
 	all = slices.DeleteFunc(slices.Clone(all), func(s *Survivor) bool { _, is := kept[s]; return is })
 	for i, s := range all {
 		if slices.ContainsFunc(all[:i], func(other *Survivor) bool { return other.ClusterID == s.ClusterID }) {
@@ -43,7 +44,7 @@ func Choose(all []*Survivor) []Choice {
 		slices.SortStableFunc(same, func(a, b *Survivor) int {
 			return cmp.Or(compareBool(removed[a.Directory], removed[b.Directory]), -cmp.Compare(a.Last.Term, b.Last.Term), -cmp.Compare(a.Last.Index, b.Last.Index), cmp.Compare(len(a.Missing), len(b.Missing)))
 		})
-		choices = append(choices, Choice{ClusterID: s.ClusterID, Best: same[0], Why: why(same, removed), Majority: majority(same, removed), Recovered: recovered(s.ClusterID, all, same)})
+		choices = append(choices, Choice{ClusterID: s.ClusterID, Best: same[0], Why: why(same, removed), Majority: majority(same, removed), Recovered: recovered(s.ClusterID, given, same, kept)})
 	}
 	return choices
 }

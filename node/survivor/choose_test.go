@@ -120,6 +120,11 @@ func TestChooseAfterRecovery(t *testing.T) {
 		s.Recovered = &store.Recovered{ClusterID: testCluster, DirectoryID: "d1", Index: 50, Term: 3, Time: time.Unix(0, 0)}
 		return s
 	}
+	between := renew() // and recovered once more
+	between.Path, between.KeptFor = "/between", "/new"
+	last := renew()
+	last.Directory, last.ClusterID = "newest", "5555"
+	last.Recovered = &store.Recovered{ClusterID: "4444", DirectoryID: "new", Index: 60, Term: 4, Time: time.Unix(0, 0)}
 	named := of("n1", "d1", 3, 50)
 	named.KeptFor = "/new"
 	for _, tt := range []struct {
@@ -134,6 +139,7 @@ func TestChooseAfterRecovery(t *testing.T) {
 		{"by the note of the new one", []*Survivor{of("n1", "d1", 3, 50), renew()}, "/n1", "/new", ""},
 		{"another that has no more", []*Survivor{renew(), of("n1", "d1", 3, 50), of("n2", "d2", 3, 50)}, "/n1", "/new /n2", "into /new, with its log up to entry 50 of term 3: go on with that one$"},
 		{"another that has more", []*Survivor{renew(), of("n2", "d2", 3, 51), of("n3", "new3", 2, 99)}, "", "/new /n2", "go on with that one; but it has not all that was left: n2 ends at entry 51 of term 3$"},
+		{"recovered twice", []*Survivor{last, between, of("n2", "d2", 3, 50)}, "/between", "/new /n2", "into /new, with its log up to entry 50 of term 3: go on with that one$"},
 		{"a majority after all", []*Survivor{renew(), of("n3", "new", 3, 40), of("n2", "d2", 3, 50)}, "", "/new /n2", "go on with that one$"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package survivor
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -25,15 +26,16 @@ func Kept(all []*Survivor) map[*Survivor]string {
 	return kept
 }
 
-// recovered says that a cluster was recovered already, into one of all; "": it was not. same are what is left of it.
-func recovered(clusterID string, all, same []*Survivor) string {
+// recovered says that a cluster was recovered already, into one of all, or into one of kept that was recovered again; "":
+// it was not. same are what is left of it.
+func recovered(clusterID string, all, same []*Survivor, kept map[*Survivor]string) string {
 	for _, s := range all {
 		r := s.Recovered
 		if r == nil || r.ClusterID != clusterID || s.ClusterID == clusterID {
 			continue
 		}
 		text := fmt.Sprintf("it was recovered at %s, into %s, with its log up to entry %d of term %d: go on with that one",
-			r.Time.UTC().Format(time.RFC3339), s.Path, r.Index, r.Term)
+			r.Time.UTC().Format(time.RFC3339), cmp.Or(kept[s], s.Path), r.Index, r.Term)
 		var more []string
 		for _, left := range same {
 			if left.Last.Term > r.Term || left.Last.Term == r.Term && left.Last.Index > r.Index {
