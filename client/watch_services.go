@@ -37,8 +37,9 @@ type ServicesUpdate struct {
 // WatchServices gives the state of all services whose names begin with one of prefixes (none: of all
 // services), and then what changes in it. It may skip states in between, and never goes back, also when it
 // moves to another node, which it does as Watch does: it gives what was deleted meanwhile, and does not give
-// again what did not change. It ends as Watch does. If the cluster changes it begins anew, with an update
-// that has Reset set.
+// again what did not change. The next node sends only what changed meanwhile if it can be sure of that; else it sends
+// the whole state, and the watch gives what differs. It ends as Watch does. If the cluster changes it begins anew, with
+// an update that has Reset set.
 //
 // A slow consumer delays nobody else. The client keeps the name of every service that was given.
 func (c *Client) WatchServices(ctx context.Context, prefixes ...string) iter.Seq2[ServicesUpdate, error] {
