@@ -81,7 +81,7 @@ var rooms = map[string][]string{
 	"server/freshness":            {"api/rollcall/peer/v1", "server/deadline", "server/fence", "server/peerconn", "server/rpcerror"},
 	"server/httpserver":           {},
 	"server/inprocess":            {},
-	"server/sse":                  {"api/rollcall/apijson", "api/rollcall/v1", "server/budget", "server/freshness", "server/rest", "server/rpcerror"},
+	"server/sse":                  {"api/rollcall/apijson", "api/rollcall/v1", "server/budget", "server/freshness", "server/ratelimit", "server/rest", "server/rpcerror"},
 	"server/rest":                 {"api/rollcall/apijson", "api/rollcall/rest/v1", "api/rollcall/v1", "server/auditlog", "server/authn", "server/budget", "server/httpserver", "server/inprocess", "server/rpcerror", "tlsport"},
 	"server/peerconn":             {},
 	"server/receive":              {"server/rpcerror"},

@@ -42,6 +42,11 @@ func (c *counting) Read(p []byte) (int, error) {
 // openSSE opens a stream, which goes on after the event called last; "" begins. gzipped: it is compressed.
 func openSSE(t testing.TB, url, last string, gzipped bool) *sseReader {
 	t.Helper()
+	return openSSEBy(t, &http.Transport{DisableKeepAlives: true}, url, last, gzipped)
+}
+
+func openSSEBy(t testing.TB, transport *http.Transport, url, last string, gzipped bool) *sseReader {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -53,7 +58,6 @@ func openSSE(t testing.TB, url, last string, gzipped bool) *sseReader {
 	if gzipped {
 		req.Header.Set("Accept-Encoding", "gzip") // so net/http leaves the body as it is
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
 	res, err := transport.RoundTrip(req)
 	if err != nil {
 		cancel()

@@ -173,7 +173,7 @@ func (n *Node) httpHandler() http.Handler {
 		profiles.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		profiles.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		profiles.HandleFunc("/debug/pprof/trace", pprof.Trace)
-		mux.Handle("/debug/pprof/", n.server.StatusOnly(profiles))
+		mux.Handle("/debug/pprof/", n.server.StatusOnly(n.server.ByOwnName(profiles)))
 	}
 	api := n.server.APIHandler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -38,6 +38,24 @@ func (s *Server) StatusOnly(next http.Handler) http.Handler {
 	})
 }
 
+// ByOwnName has next answer requests that call this node by a name of its own, and refuses others in one line, unless their
+// sender proves who it is: a page of a stranger may have sent them. It is for pages that people and programs open by an
+// address or a name of the node, as the API (decision 61).
+func (s *Server) ByOwnName(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !rest.KnownHost(r, s.cfg.KnownHost) {
+			if caller, failure := s.callers.Identify(rest.Caller(r)); failure != nil || !caller.Verified() {
+				if s.cfg.Audit != nil {
+					s.cfg.Audit.AddRefusal(&auditlog.Entry{Peer: r.RemoteAddr, Method: r.Method + " " + r.URL.Path, Outcome: auditlog.Denied, Refusal: rest.ReasonHostUnknown})
+				}
+				http.Error(w, rest.HostUnknown(r), http.StatusMisdirectedRequest)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func (s *Server) everybodyMay(verb access.Verbs) bool {
 	now := s.access.Access()
 	return !now.Enforced() || now.Permissions(limits.AnonymousIdentity).Whole(verb)

@@ -32,6 +32,7 @@ func statusPage(t *testing.T, n *testNode, l net.Listener) {
 	mux := http.NewServeMux()
 	mux.Handle("/", n.HTTPHandler())
 	mux.Handle("GET /metrics", n.StatusOnly(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "numbers") })))
+	mux.Handle("GET /profiles", n.StatusOnly(n.ByOwnName(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "profiles") }))))
 	s := httpserver.New(mux, 10, slog.New(slog.DiscardHandler))
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -196,6 +197,54 @@ func TestMetricsByCertificate(t *testing.T) {
 		client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}
 		if code, body, _ := page(t, client, "https://"+l.Addr().String()+"/metrics"); code != want {
 			t.Errorf("%q: %d %q, want %d", name, code, body, want)
+		}
+	}
+}
+
+// TestProfilesAreClosedToPagesOfOthers: a page whose site has a name that leads to this node (DNS rebinding) reads no
+// profiles. The metrics stay open to every name, since Prometheus calls nodes by names that they need not know.
+func TestProfilesAreClosedToPagesOfOthers(t *testing.T) {
+	audit := openAudit(t)
+	n := single(t, audit.use, func(cfg *Config) {
+		cfg.KnownHost = func(name string) bool { return name == "rollcall.example.com" }
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	statusPage(t, n, l)
+	token := accesstoken.New()
+	n.addToken("ci", token, 0)
+	for _, tc := range []struct {
+		host, path, authorization string
+		code                      int
+		body                      string
+	}{
+		{"", "/profiles", "", 200, "profiles"}, // by its address
+		{"localhost:7602", "/profiles", "", 200, "profiles"},
+		{"Rollcall.example.com", "/profiles", "", 200, "profiles"},
+		{"evil.example:7602", "/profiles", "", 421, "this node does not know \"evil.example:7602\" as a name of its own, so a page of a stranger may have sent the request; " +
+			"use an address, show a token, or start the node with --http-host evil.example\n"},
+		{"evil.example", "/profiles", "Bearer " + token.Text(), 200, "profiles"},
+		{"evil.example", "/metrics", "", 200, "numbers"},
+		{"prometheus-calls-it.so", "/metrics", "", 200, "numbers"},
+	} {
+		req, err := http.NewRequestWithContext(patient(t), "GET", "http://"+l.Addr().String()+tc.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = tc.host
+		if tc.authorization != "" {
+			req.Header.Set("Authorization", tc.authorization)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != tc.code || string(body) != tc.body {
+			t.Errorf("%s by %q: %d %s %v, want %d %s", tc.path, tc.host, res.StatusCode, body, err, tc.code, tc.body)
 		}
 	}
 }

@@ -148,11 +148,11 @@ func read(values []string) (sum [sha256.Size]byte, failure *rpcerror.Failure) {
 		return none, rpcerror.Unauthenticated(rpcerror.ReasonTokenDamaged, format, args...)
 	}
 	if len(values) != 1 {
-		return damaged("the call has %d values of authorization in its metadata; one is allowed", len(values))
+		return damaged("the call has %d values of authorization; one is allowed", len(values))
 	}
 	scheme, text, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
 	if !strings.EqualFold(scheme, "bearer") {
-		return damaged(`authorization in the metadata of the call must be "Bearer" and a token`)
+		return damaged(`authorization must be "Bearer" and a token`)
 	}
 	sum, err := accesstoken.Check(strings.TrimSpace(text))
 	if err != nil {

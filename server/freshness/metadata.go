@@ -168,7 +168,7 @@ func (a *demand) set(key string, values []string) *rpcerror.Violation {
 	switch key {
 	case MetadataConsistency, MetadataMinRevision, MetadataMaxStaleness, MetadataRequireLeader, MetadataCluster:
 	default:
-		return &rpcerror.Violation{Field: rpcerror.QuoteShort(key), Description: "is not a metadata key of Rollcall; " + metadataKeys + " are"}
+		return &rpcerror.Violation{Field: rpcerror.QuoteShort(key), Description: "is not known; " + metadataKeys + " are"}
 	}
 	if len(values) != 1 {
 		return &rpcerror.Violation{Field: key, Description: "is given more than once"}
@@ -225,7 +225,7 @@ func (in Incoming) CheckCluster(ctx context.Context, node, own string) *rpcerror
 				vs = append(vs, *bad)
 			}
 		default:
-			vs = append(vs, rpcerror.Violation{Field: strconv.Quote(k), Description: "means nothing to this call; rollcall- metadata is for reads, except " + MetadataCluster})
+			vs = append(vs, rpcerror.Violation{Field: strconv.Quote(k), Description: "means nothing to this call, which is no read; only " + MetadataCluster + " does"})
 		}
 	}
 	if len(vs) > 0 {

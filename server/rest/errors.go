@@ -118,7 +118,7 @@ func errorOf(node string, write bool, err error) (code int, e *Error) {
 	s := statusOf(node, err)
 	info := rpcerror.InfoOf(s)
 	e = &Error{
-		Code: codeName(s.Code()), Reason: info.GetReason(), Message: s.Message(),
+		Code: codeName(s.Code()), Reason: info.GetReason(), Message: overHTTP(s.Message()),
 		Written: written(write, s, info), Details: detailsOf(s, info),
 	}
 	var known *refusal
@@ -204,7 +204,7 @@ func detailsOf(s *status.Status, info *errdetails.ErrorInfo) Details {
 				if plain, err := strconv.Unquote(field); err == nil { // JSON has quotes of its own
 					field = plain
 				}
-				fields = append(fields, map[string]string{"field": field, "message": v.GetDescription()})
+				fields = append(fields, map[string]string{"field": field, "message": overHTTP(v.GetDescription())})
 			}
 			d["fields"] = fields
 		case *errdetails.QuotaFailure:

@@ -42,10 +42,8 @@ func (h *Handler) admit(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if !caller.Verified() && !h.knownHost(r) {
-		return h.refused(ctx, c, refuse(http.StatusMisdirectedRequest, codes.PermissionDenied, ReasonHostUnknown,
-			"this node does not know %s as a name of its own, so a page of a stranger may have sent the request; use an address, show a token, or start the node with --http-host %s",
-			rpcerror.QuoteShort(r.Host), shown(hostName(r.Host))))
+	if !caller.Verified() && !KnownHost(r, h.cfg.KnownHost) {
+		return h.refused(ctx, c, refuse(http.StatusMisdirectedRequest, codes.PermissionDenied, ReasonHostUnknown, "%s", HostUnknown(r)))
 	}
 	off := !caller.Verified() && !h.cfg.AnonymousWrites
 	if off && c.route == whoAmI {
@@ -63,14 +61,6 @@ func (h *Handler) admit(ctx context.Context, c *call) error {
 
 // whoAmI is the route by which a caller learns who it is.
 const whoAmI = "GET /api/v1/whoami"
-
-// shown is a name as a command shows it.
-func shown(host string) string {
-	if host == "" || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"'$&;|<>()`+"`\\", r) }) {
-		return "NAME"
-	}
-	return host
-}
 
 // identify returns who sent a request.
 func (h *Handler) identify(ctx context.Context, c *call) (*authn.Caller, error) {
@@ -101,6 +91,11 @@ func (h *Handler) refused(ctx context.Context, c *call, err error) error {
 	}
 	info := rpcerror.InfoOf(s)
 	e.Refusal, e.Identity = info.GetReason(), info.GetMetadata()[rpcerror.MetaIdentity]
+	if e.Identity == "" && e.Outcome == auditlog.Denied { // "" is for who proves nothing that it claims
+		if caller, failure := h.cfg.Callers.Identify(ctx); failure == nil {
+			e.Identity = caller.Identity
+		}
+	}
 	h.cfg.Audit.AddRefusal(&e)
 	return err
 }

@@ -3,12 +3,12 @@ package sse
 import (
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/peer"
 
+	"github.com/rollcallhq/rollcall/server/ratelimit"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -34,13 +34,13 @@ type limits struct {
 
 	mu     sync.Mutex // guards what follows
 	open   int
-	of     map[netip.Addr]int
+	of     map[string]int // by what addressOf returns
 	counts Counts
 	warned time.Time
 }
 
-// enter counts a stream from an address, which may be none, or refuses it.
-func (l *limits) enter(from netip.Addr, open *int64) *rpcerror.Failure {
+// enter counts a stream from what addressOf returns, or refuses it.
+func (l *limits) enter(from string, open *int64) *rpcerror.Failure {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open >= l.most {
@@ -49,7 +49,7 @@ func (l *limits) enter(from netip.Addr, open *int64) *rpcerror.Failure {
 		return rpcerror.LimitReached(quotaStreams,
 			"this node has %d open streams of events, half of its --max-http-connections; close one, or ask another node", l.most).AsNotWritten()
 	}
-	if from.IsValid() && l.of[from] >= l.perAddress {
+	if from != "" && l.of[from] >= l.perAddress {
 		l.counts.RefusedAddress++
 		l.warn(quotaStreamsPerAddress, l.perAddress)
 		return rpcerror.LimitReached(quotaStreamsPerAddress,
@@ -57,18 +57,18 @@ func (l *limits) enter(from netip.Addr, open *int64) *rpcerror.Failure {
 	}
 	l.open++
 	*open++
-	if from.IsValid() {
+	if from != "" {
 		l.of[from]++
 	}
 	return nil
 }
 
-func (l *limits) leave(from netip.Addr, open *int64) {
+func (l *limits) leave(from string, open *int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
 	*open--
-	if !from.IsValid() {
+	if from == "" {
 		return
 	}
 	if l.of[from]--; l.of[from] == 0 {
@@ -90,14 +90,15 @@ func (l *limits) warn(limit string, most int) {
 	}
 }
 
-// addressOf is where a caller sits; none if that is not known.
-func addressOf(p *peer.Peer) netip.Addr {
+// addressOf is where a caller sits: its address, of IPv6 its network, since one machine usually has all of it; "" if that is
+// not known.
+func addressOf(p *peer.Peer) string {
 	if p == nil {
-		return netip.Addr{}
+		return ""
 	}
 	at, ok := p.Addr.(*net.TCPAddr)
 	if !ok {
-		return netip.Addr{}
+		return ""
 	}
-	return at.AddrPort().Addr().Unmap().WithZone("")
+	return ratelimit.AddressKey(at.String())
 }

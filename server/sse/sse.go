@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"slices"
 
 	"google.golang.org/grpc/metadata"
@@ -31,7 +30,7 @@ type Config struct {
 	Identity func(ctx context.Context) string
 	// Pages is the budget of what a stream holds while it is sent, beside the message itself.
 	Pages *budget.Budget
-	// MaxStreams is how many may be open, and MaxPerAddress how many of one address.
+	// MaxStreams is how many may be open, and MaxPerAddress how many of one address, or of one network of 64 bits of IPv6.
 	MaxStreams, MaxPerAddress int
 	// Ending ends when no stream may wait any more for a reader that does not read.
 	Ending context.Context
@@ -49,7 +48,7 @@ type Streams struct {
 func New(cfg Config) *Streams {
 	return &Streams{
 		cfg:    cfg,
-		limits: limits{most: cfg.MaxStreams, perAddress: cfg.MaxPerAddress, log: cfg.Logger, of: map[netip.Addr]int{}},
+		limits: limits{most: cfg.MaxStreams, perAddress: cfg.MaxPerAddress, log: cfg.Logger, of: map[string]int{}},
 		pace:   defaultPace,
 	}
 }

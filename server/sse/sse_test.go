@@ -6,14 +6,17 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -402,6 +405,42 @@ func TestLimits(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	s.get(t, "services:watch").wants(openServices)
+}
+
+// An address of IPv6 counts with its network of 64 bits, of which one machine usually has all.
+func TestLimitPerNetwork(t *testing.T) {
+	l := &limits{most: 9, perAddress: 2, log: slog.New(slog.DiscardHandler), of: map[string]int{}}
+	var open int64
+	from := func(address string) string {
+		return addressOf(&peer.Peer{Addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))})
+	}
+	for _, tc := range []struct{ address, refused string }{
+		{"[2001:db8:0:1::1]:1000", ""},
+		{"[2001:db8:0:1:ffff::2]:1000", ""},
+		{"[2001:db8:0:1::3]:1000", "from 2001:db8:0:1::/64"},
+		{"[2001:db8:0:2::1]:1000", ""},
+		{"192.0.2.1:1000", ""},
+		{"[::ffff:192.0.2.1]:1000", ""},
+		{"192.0.2.1:1001", "from 192.0.2.1,"},
+		{"192.0.2.2:1000", ""},
+	} {
+		f := l.enter(from(tc.address), &open)
+		switch {
+		case f == nil && tc.refused != "":
+			t.Errorf("%s is not refused", tc.address)
+		case f != nil && (tc.refused == "" || !strings.Contains(f.Message, tc.refused)):
+			t.Errorf("%s: %s", tc.address, f.Message)
+		}
+	}
+	l.leave(from("[2001:db8:0:1::1]:1000"), &open)
+	if f := l.enter(from("[2001:db8:0:1::3]:1000"), &open); f != nil {
+		t.Errorf("after one has left: %s", f.Message)
+	}
+	for _, nowhere := range []*peer.Peer{nil, {}, {Addr: &net.UnixAddr{Name: "@"}}} {
+		if at := addressOf(nowhere); at != "" {
+			t.Errorf("%v sits at %q", nowhere, at)
+		}
+	}
 }
 
 // What is sent is taken from the budget meanwhile. A stream for which there is no room ends, and says so.

@@ -23,7 +23,12 @@ func left(m proto.Message, field protoreflect.Name, of protoreflect.FieldDescrip
 		return field == "next_page_token" // all pages are shown
 	case *rollcallv1.Token, *rollcallv1.AccessRole, *rollcallv1.IdentityGrants, *rollcallv1.Auth:
 		return leftOfAccess(m, field, of)
-	case *rollcallv1.Report, *rollcallv1.Override, *rollcallv1.Rule:
+	case *rollcallv1.ServiceRecord:
+		// Nothing can be beneath it: it has the status alone, as asked for by VIEW_STATUS.
+		return field == "shadowed" && v.GetReport() == nil && v.GetOverride() == nil && v.GetLease() == nil
+	case *rollcallv1.Rule:
+		return field == "revision" || leftOfRule(v, field, of)
+	case *rollcallv1.Report, *rollcallv1.Override:
 		return field == "revision" // of a dry run: there is no such revision
 	case *rollcallv1.SetServingStatusResponse, *rollcallv1.BatchSetServingStatusResponse, *rollcallv1.DeleteServiceResponse,
 		*rollcallv1.SetOverrideResponse, *rollcallv1.ClearOverrideResponse, *rollcallv1.SetRuleResponse, *rollcallv1.RemoveRuleResponse,
@@ -37,6 +42,19 @@ func left(m proto.Message, field protoreflect.Name, of protoreflect.FieldDescrip
 		case "affected", "affected_total": // only a dry run tells whom a change affects
 			return true
 		}
+	}
+	return false
+}
+
+// leftOfRule is left for a rule. An event counts no services, and the answer to setting a rule only if it is broken: then
+// it needs something.
+func leftOfRule(r *rollcallv1.Rule, field protoreflect.Name, of protoreflect.FieldDescriptor) bool {
+	if of == nil || of.Parent().Name() != "SetRuleResponse" && of.Parent().Name() != "Event" {
+		return false
+	}
+	switch field {
+	case "needed", "serving", "total":
+		return r.GetNeeded() == 0 && r.GetTotal() == 0
 	}
 	return false
 }

@@ -38,6 +38,29 @@ func TestMessagesInJSON(t *testing.T) {
 	}
 }
 
+// Counts that nobody made, and layers that nobody asked for, are left out: a zero would look like one.
+func TestWhatWasNotAskedForInJSON(t *testing.T) {
+	rule := &rollcallv1.Rule{Name: "r", Pattern: "a/*", MinServing: 1, Revision: 5}
+	broken := proto.CloneOf(rule)
+	broken.Needed, broken.Total = 1, 2
+	const begin = `{"name":"r","pattern":"a/*","min_serving":1,"min_percent":0,"enforce_reports":false,"reason":"","revision":5`
+	since := timestamppb.New(time.Unix(0, 0))
+	for want, m := range map[string]Message{
+		`{"rule":` + begin + `},"changed":true,"cluster_id":""}`:                                                                 {&rollcallv1.SetRuleResponse{Rule: rule, Changed: true}},
+		`{"rule":` + begin + `,"needed":1,"serving":0,"total":2},"changed":true,"cluster_id":""}`:                                {&rollcallv1.SetRuleResponse{Rule: broken, Changed: true}},
+		`{"rules":[` + begin + `,"needed":0,"serving":0,"total":0}],"revision":0,"cluster_id":""}`:                               {&rollcallv1.ListRulesResponse{Rules: []*rollcallv1.Rule{rule}}},
+		`{"revision":5,"commit_revision":5,"type":"rule-set","reason":"","request_id":"","pattern":"a/*","rule":` + begin + `}}`: {&rollcallv1.Event{Revision: 5, CommitRevision: 5, Type: rollcallv1.EventType_EVENT_TYPE_RULE_SET, Pattern: "a/*", Rule: rule}},
+		`{"service":"a","status":"SERVING","status_time":"1970-01-01T00:00:00Z"}`:                                                {&rollcallv1.ServiceRecord{Service: "a", Status: healthpb.HealthCheckResponse_SERVING, StatusTime: since}},
+		`{"service":"a","status":"SERVING","override":{"pattern":"a","status":"SERVING","reason":""},"shadowed":[]}`: {&rollcallv1.ServiceRecord{Service: "a", Status: healthpb.HealthCheckResponse_SERVING,
+			Override: &rollcallv1.Override{Pattern: "a", Status: healthpb.HealthCheckResponse_SERVING}}},
+	} {
+		b, err := Marshal(m)
+		if err != nil || string(b) != want {
+			t.Errorf("%s\nwant\n%s; %v", b, want, err)
+		}
+	}
+}
+
 // What a lease does not tell is left out: an event of its end, and a record, know less than a list.
 func TestLeasesInJSON(t *testing.T) {
 	ttl := durationpb.New(10 * time.Second)
