@@ -272,8 +272,8 @@ func (vs *violations) timestamp(field string, t *timestamppb.Timestamp) {
 	if t == nil {
 		return
 	}
-	if err := t.CheckValid(); err != nil {
-		vs.add(field, "is not a time: %v", err)
+	if t.CheckValid() != nil {
+		vs.add(field, "is not a time; it must be from 1678 to 2262, with nanoseconds below a second")
 	} else if at := t.AsTime(); at.Before(firstTime) || at.After(lastTime) {
 		vs.add(field, "is %s; it must be from 1678 to 2262", at.Format(time.RFC3339))
 	}

@@ -181,7 +181,7 @@ func TestBadListsOfEventsAreRefused(t *testing.T) {
 		"from_revision is -1":                 {FromRevision: -1},
 		"to_revision is -1":                   {ToRevision: -1},
 		"to_revision is 1, before":            {FromRevision: 2, ToRevision: 1},
-		"from_time is not a time":             {FromTime: &timestamppb.Timestamp{Nanos: -1}},
+		"from_time is not a time; it must be": {FromTime: &timestamppb.Timestamp{Nanos: -1}},
 		"to_time is 9999-12-31":               {ToTime: timestamppb.New(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))},
 		"to_time is before from_time":         {FromTime: second(2), ToTime: second(1)},
 		"actor is 257 bytes":                  {Actor: strings.Repeat("x", 257)},

@@ -84,14 +84,18 @@ func TestRESTIsClosedToPagesOfOthers(t *testing.T) {
 			t.Errorf("%s: the headers are %v", tc.what, got.header)
 		}
 	}
-	refusals := map[string]int{}
+	refusals, who := map[string]int{}, map[string]int{}
 	for _, line := range audit.lines(t) {
 		if strings.HasPrefix(line.Method, "PUT /api/") || strings.HasPrefix(line.Method, "GET /api/") || strings.HasPrefix(line.Method, "DELETE /api/") {
 			refusals[line.Refusal]++
+			who[line.Outcome+" "+line.Identity]++
 		}
 	}
 	if want := "map[CROSS_ORIGIN:6 HOST_UNKNOWN:5 TOKEN_DAMAGED:1 TOKEN_UNKNOWN:1]"; fmt.Sprint(refusals) != want {
 		t.Errorf("the audit log has %v, want %s", refusals, want)
+	}
+	if want := "map[denied anonymous:10 denied token:ci:1 unauthenticated :2]"; fmt.Sprint(who) != want {
+		t.Errorf("the audit log says who was refused as %v, want %s", who, want)
 	}
 }
 

@@ -37,7 +37,7 @@ func (n *conn) Invoke(ctx context.Context, method string, args, reply any, opts 
 		c.requestID = withRequestID(req)
 	}
 	if err := n.handler.cfg.Conn.Invoke(ctx, method, args, reply, opts...); err != nil {
-		return err
+		return inJSON(err, req.ProtoReflect().Descriptor())
 	}
 	return c.holdAnswer(reply.(proto.Message))
 }

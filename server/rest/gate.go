@@ -91,6 +91,11 @@ func (h *Handler) refused(ctx context.Context, c *call, err error) error {
 	}
 	info := rpcerror.InfoOf(s)
 	e.Refusal, e.Identity = info.GetReason(), info.GetMetadata()[rpcerror.MetaIdentity]
+	if e.Identity == "" && e.Outcome == auditlog.Denied { // "" is for who proves nothing that it claims
+		if caller, failure := h.cfg.Callers.Identify(ctx); failure == nil {
+			e.Identity = caller.Identity
+		}
+	}
 	h.cfg.Audit.AddRefusal(&e)
 	return err
 }

@@ -142,7 +142,7 @@ func (h *Handler) unrouted(w http.ResponseWriter, r *http.Request) {
 	if allowed := h.allowed(r); len(allowed) > 0 {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		WriteError(w, r, refuse(http.StatusMethodNotAllowed, codes.Unimplemented, ReasonMethod,
-			"%s is not possible at %s, but %s is", rpcerror.QuoteShort(callOf(r.Context()).req.Method), rpcerror.QuoteShort(r.URL.Path), strings.Join(allowed, ", ")))
+			"%s is not possible at %s; possible: %s", rpcerror.QuoteShort(callOf(r.Context()).req.Method), rpcerror.QuoteShort(r.URL.Path), strings.Join(allowed, ", ")))
 		return
 	}
 	WriteError(w, r, refuse(http.StatusNotFound, codes.NotFound, ReasonNoRoute,

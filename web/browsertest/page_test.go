@@ -170,6 +170,18 @@ func (p *tab) received() int64 {
 	return p.bytes
 }
 
+// asked is how many requests the page has made whose address holds a text.
+func (p *tab) asked(text string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, url := range p.sent {
+		if strings.Contains(url, text) {
+			n++
+		}
+	}
+	return n
+}
+
 // check fails the test for what the page did wrong.
 func (p *tab) check() {
 	p.t.Helper()

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -180,6 +181,7 @@ func TestTheSliderShowsWhatWas(t *testing.T) {
 	p.says(hook("service-status"), "◆ UNKNOWN")
 	p.press(kb.Home)
 	p.says(hook("service-status"), "It did not exist then.")
+	p.says("main", "It was first written at")
 	p.press(kb.End)
 	p.says(hook("service-status"), "▲ NOT_SERVING")
 	p.gone(".as-of")
@@ -194,6 +196,75 @@ func TestTheSliderShowsWhatWas(t *testing.T) {
 	p.says("main", "As it was at")
 	p.clickText("main button", "Later change")
 	p.gone(".as-of")
+}
+
+// TestASliderThatIsDraggedAsksSeldom: of many positions in a moment the page asks for the first and the last, and shows the last.
+func TestASliderThatIsDraggedAsksSeldom(t *testing.T) {
+	n := startNode(t)
+	n.set(t, "shop/cart", serving, "first")
+	time.Sleep(200 * time.Millisecond) // the slider begins a fiftieth of that before the service, which is to be more than a millisecond
+	p := n.open(t, cart, look{})
+	p.says(entries, "first")
+	p.says(hook("service-status"), "● SERVING")
+	// From now to before the service was there, in one go.
+	p.until("the slider", `(() => {
+		const e = document.querySelector(`+quote(hook("as-of"))+`);
+		if (e.getAttribute("aria-valuetext") !== "now") return false;
+		const from = +e.max, to = +e.min;
+		for (let i = 1; i <= 100; i++) {
+			e.value = from + ((to - from) * i) / 100;
+			e.dispatchEvent(new Event("input"));
+		}
+		return true;
+	})()`)
+	p.says(hook("service-status"), "It did not exist then.")
+	p.until("the time in the address", `location.search.includes("&at=")`)
+	if asked := p.asked("at.time="); asked != 2 {
+		t.Errorf("the page asked %d times", asked)
+	}
+}
+
+// TestAServiceThatDidNotExistThen: it says so, what happened before and after, and has links there.
+func TestAServiceThatDidNotExistThen(t *testing.T) {
+	n := startNode(t)
+	n.set(t, "other", serving, "")
+	n.set(t, "shop/cart", unknown, "first")
+	if _, err := n.client(t).DeleteService(n.call(), &rollcallv1.DeleteServiceRequest{Service: "shop/cart", Reason: "retired", Actor: "ann"}); err != nil {
+		t.Fatal(err)
+	}
+	n.set(t, "shop/cart", serving, "second")
+	events := n.events(t, "shop/cart")
+	at := func(revision int64) string { return fmt.Sprintf("%s&at=%d", cart, revision) }
+	p := n.open(t, at(events[0].GetRevision()-1), look{})
+	p.says(hook("service-status"), "It did not exist then.")
+	p.says("main", "It was first written at")
+	p.says("main", "by test: first.")
+	p.says("main", "Now it is SERVING.")
+	p.says("main", fmt.Sprintf("revision %d", events[0].GetRevision()-1))
+	p.shot("before")
+	p.clickText("main a", "Show it then")
+	p.says(hook("service-status"), "◆ UNKNOWN")
+	p.says(reasons, "test said UNKNOWN")
+	p.goTo(at(events[1].GetRevision()))
+	p.says(hook("service-status"), "It did not exist then.")
+	p.says("main", "ann deleted it at")
+	p.says("main", "It was written again at")
+	p.says("main", "by test: second.")
+	p.shot("between")
+	d := n.open(t, p.url(), look{dark: true, width: 390})
+	d.says("main", "It was written again at")
+	d.shot("between")
+	p.axe()
+	p.clickText("main a", "Show it before that")
+	p.says(hook("service-status"), "◆ UNKNOWN")
+	p.do(chromedp.NavigateBack())
+	p.clickText("main a", "Show it then")
+	p.says(hook("service-status"), "● SERVING")
+	p.says(reasons, "test said SERVING")
+	p.goTo("/ui/service?name=never%2Fwas&at=1")
+	p.says(hook("service-status"), "It did not exist then.")
+	p.says("main", "It was never written.")
+	p.says("main", "Now it does not exist.")
 }
 
 // TestWhatDoesNotExistSaysSo: a deleted service has its history, and who deleted it.
@@ -257,7 +328,7 @@ func TestOlderEventsOfAService(t *testing.T) {
 func TestNamesThatAreHardToPutIntoAnAddress(t *testing.T) {
 	n := startNode(t)
 	p := n.blank(t, look{})
-	for i, name := range []string{"a//b", "/a/", "x:watch", "100%/a?b#c&d", "ünï/コード", "a%2Fb", "a+b;c"} {
+	for i, name := range []string{"a//b", "/a/", "x:watch", "100%/a?b#c&d", "ünï/コード", "a%2Fb", "a+b;c", "a/../b", "..", "."} {
 		n.set(t, name, serving, fmt.Sprint("reason ", i))
 		p.goTo("/ui/service?name=" + escaped(name))
 		p.says(hook("service-status"), "● SERVING")
@@ -266,5 +337,39 @@ func TestNamesThatAreHardToPutIntoAnAddress(t *testing.T) {
 		p.click(entries + " a")
 		p.says("main", "As it was at")
 		p.says("h1", name)
+	}
+}
+
+// TestNamesThatNoPathCanHold: browsers take "." and ".." for a way through folders. They are set, deleted and shown all the same.
+func TestNamesThatNoPathCanHold(t *testing.T) {
+	n := startNode(t)
+	n.set(t, "...", serving, "another one")
+	for _, name := range []string{".", ".."} {
+		p := n.open(t, "/ui/service?name="+name, look{})
+		p.says(hook("service-status"), "There is no service of this name.")
+		p.clickButton("main button", "Set…")
+		p.see(hook("dialog"))
+		p.fillIn("a drill", "ann@laptop")
+		p.click(hook("dialog-check"))
+		p.says(hook("dialog-dryrun"), "Then: ▲ NOT_SERVING")
+		p.click(hook("dialog-submit"))
+		p.says(hook("service-status"), "▲ NOT_SERVING")
+		p.says(hook("dialog"), "done, revision")
+		p.click(hook("dialog-close"))
+		p.says(entries, "a drill")
+		p.clickButton("main button", "Set…")
+		p.see(hook("dialog"))
+		p.fillIn("a drill", "ann@laptop")
+		p.click(hook("dialog-check"))
+		p.says(hook("dialog-dryrun"), "It is so already")
+		p.press(kb.Escape)
+		p.gone(hook("dialog"))
+		p.clickButton("main button", "Delete…")
+		p.see(hook("dialog"))
+		p.fillIn("it is over", "ann@laptop")
+		p.click(hook("dialog-check"))
+		p.says(hook("dialog-dryrun"), "Then: ○ SERVICE_UNKNOWN")
+		p.click(hook("dialog-submit"))
+		p.says(hook("service-status"), "ann@laptop deleted it at")
 	}
 }

@@ -1,12 +1,13 @@
 // The bar at the top: where one is, how the node and the connection are, who one is. And the banner, when what is shown may be old.
 import { onToken, token } from "./api";
-import { onCluster, standing } from "./cluster";
+import { alone, onCluster, standing } from "./cluster";
 import { h, replace, text } from "./dom";
-import { duration, number, plural, stamp } from "./format";
+import { number, plural } from "./format";
 import { loginBox } from "./login";
 import { refreshMe, whoami } from "./me";
 import { services } from "./store";
 import { onConnection, type StreamState } from "./stream";
+import { oneUnit, stamp } from "./words/time";
 
 const words: Record<StreamState, [shape: string, label: string, title: string]> = {
   connecting: ["◌", "connecting", "The page connects to the node."],
@@ -21,6 +22,8 @@ export const tabs: [path: string, title: string][] = [
   ["cluster", "Cluster"],
   ["access", "Access"],
 ];
+
+const past = (ms: number): string => oneUnit((Date.now() - ms) / 1000) + " ago";
 
 export interface Header {
   el: HTMLElement;
@@ -48,27 +51,30 @@ export function header(): Header {
 
   // What is shown may be old if the stream is lost, if the node does not answer, or if it has no quorum.
   const drawBanner = (): void => {
-    const { status, at, error } = standing();
+    const { status, self, at, error } = standing();
     let line = "";
     if (connection === "lost") {
-      line = `The connection to the node is lost. What is shown is as of ${stamp(since)}, ${duration((Date.now() - since) / 1000)} ago. The page tries again by itself.`;
+      line = `The connection to the node is lost. What is shown is as of ${stamp(since)}, ${past(since)}. The page tries again by itself.`;
     } else if (error && !error.status && status) {
-      line = `The node does not answer. What is shown of the cluster is as of ${stamp(at)}, ${duration((Date.now() - at) / 1000)} ago.`;
-    } else if (status && !status.leader) {
-      const age = status.members.find((m) => m.member.name === status.node)?.leader_age_seconds;
-      line = `${status.node} hears no leader, so nothing can be changed` + (age === undefined ? ". " : ` and nothing new comes: what is shown is ${duration(age)} old. `) + "See Cluster for why.";
+      line = `The node does not answer. What is shown of the cluster is as of ${stamp(at)}, ${past(at)}.`;
+    } else if (alone()) {
+      const { leader_age_seconds: age, start_time } = self!.members.find((m) => m.member.name === self!.node) ?? {};
+      const old = age !== undefined ? `is ${oneUnit(age)} old` : start_time && `is from before it was started, ${past(Date.parse(start_time))}`;
+      line = `${self!.node} hears no leader, so nothing can be changed and nothing new comes${old ? `: what is shown ${old}` : ""}. See Cluster for why.`;
     }
     banner.hidden = line === "";
     text(banner, line);
   };
 
   const drawCluster = (): void => {
-    const { status } = standing();
-    if (status) {
-      const revision = Math.max(status.revision, services.synced ? services.revision : 0);
+    const { status, self } = standing();
+    if (self) {
+      const revision = Math.max(self.revision, services.synced ? services.revision : 0);
       node.hidden = false;
-      text(node, `${status.node} · revision ${number(revision)}`);
-      node.title = `Cluster ${status.cluster_id}, seen by node ${status.node}`;
+      text(node, `${self.node} · revision ${number(revision)}`);
+      node.title = `Cluster ${self.cluster_id}, seen by node ${self.node}`;
+    }
+    if (status) {
       problems.hidden = status.problems.length === 0;
       text(problems, "▲ " + plural(status.problems.length, "problem"));
       problems.title = status.problems.slice(0, 5).join("\n");
@@ -102,7 +108,7 @@ export function header(): Header {
   });
   onCluster(drawCluster);
   services.subscribe(() => {
-    if (standing().status) drawCluster();
+    if (standing().self) drawCluster();
   });
   onToken(drawWho);
   drawWho();

@@ -1,6 +1,7 @@
 // Keeps the store of services up to date while a view shows it. A tab has one stream at a time: a view that follows something else
 // does not pay for this one.
 import { onToken } from "./api";
+import { askNode } from "./cluster";
 import { services } from "./store";
 import { watch, type StreamHandlers } from "./stream";
 import type { ApiError } from "./api";
@@ -19,6 +20,7 @@ export function follow(on: { error?(e: ApiError): void; opened?(): void } = {}):
       if (cluster && cluster !== o.cluster_id) services.clear();
       cluster = o.cluster_id;
       if (!o.resumed) services.begin();
+      if (!services.loaded) void askNode(); // without a leader, it takes a while to say that this is all
       on.opened?.();
     },
     message(event, data) {

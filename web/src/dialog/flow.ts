@@ -11,6 +11,7 @@ import { field, input, p } from "./fields";
 // What a change answers, or its dry run.
 export interface Answer {
   changed?: boolean; // false: it is so already
+  changed_count?: number; // of a batch
   revision?: number;
   broken_rules?: BrokenRule[];
 }
@@ -91,7 +92,7 @@ export function run<A extends Answer>(i: Intent<A>): Promise<boolean> {
       why = input({ maxlength: 400, required: true });
       glass = [h("label.tick", h("input", { type: "checkbox", required: true }), " Break the rules all the same"), field("Why they may be broken", why)];
     }
-    const idle = answer.changed === false;
+    const idle = answer.changed === false || answer.changed_count === 0;
     show(result, ...(idle ? [p("It is so already: nothing would change.")] : i.preview?.(answer) ?? [p("Nothing stands against it.")]),
       list(answer.broken_rules ?? would, "would "), ...glass);
     if (!idle) checked = common;

@@ -1,32 +1,34 @@
 // Reporting the status of one service, and deleting it.
 
 import type { Child } from "../dom";
-import { ApiError, get, name } from "../api";
+import { name } from "../api";
 import { statusBadge, time } from "../format";
-import type { GetService, ServiceRecord, Status } from "../types";
+import { hasPath, readService } from "../record";
+import type { ServiceRecord, Status } from "../types";
 import { actor, printable } from "../words/text";
 import { field, p, select, statuses } from "./fields";
 import { run, type Answer } from "./flow";
 import { standing } from "./preview";
 
-type Wanted = Answer & { service?: ServiceRecord };
+type Wanted = Answer & { service?: ServiceRecord; services?: ServiceRecord[] };
 
 // change is a change of a service over what the last check showed of it. to undefined: it is deleted.
 function change(service: string, verb: string, about: string, fields: Child[], to?: () => string): Promise<boolean> {
-  const path = "services/" + name(service);
-  let now: ServiceRecord | undefined;
+  let now: ServiceRecord | null;
   return run<Wanted>({
     title: verb + printable(service),
     about: [p(about)],
     fields,
     async look() {
-      now = await get<GetService>(path).then((a) => a.service, (e) => {
-        if (!(e instanceof ApiError) || e.code !== "NOT_FOUND") throw e;
-        return undefined;
-      });
+      now = (await readService(service)).record;
     },
-    request: () => [to ? "PUT" : "DELETE", path, { status: to?.(), if_revision: now?.report?.revision ?? 0 }],
-    preview({ service: then }) {
+    request() {
+      const status = to?.(), if_revision = now?.report?.revision ?? 0;
+      if (!hasPath(service)) return ["POST", "services:batch", { changes: [{ service, status: status ?? "SERVICE_UNKNOWN", if_revision }] }];
+      return [status ? "PUT" : "DELETE", "services/" + name(service), { status, if_revision }];
+    },
+    preview({ service: one, services }) {
+      const then = one ?? services?.find((s) => s.report);
       const r = now?.report, o = then?.override;
       return [
         p(r ? "Now: " : "It does not exist now.", r && statusBadge(r.status), r && ` by ${actor(r.actor)} `, r && time(r.time, true), r?.reason && ": " + printable(r.reason)),

@@ -1,7 +1,8 @@
 // Draws the Map: one canvas as large as what is in sight, a cell for each service. Only cells that changed are drawn again.
 import { h, text } from "../dom";
-import { ago, number, shapes, statusBadge, worstFirst } from "../format";
+import { number, shapes, statusBadge, worstFirst } from "../format";
 import type { Service } from "../store";
+import { oneUnit } from "../words/time";
 import { cellAt, heading, hit, layout, rowAt, type Layout, type Placed } from "./layout";
 import type { Box, Model, Update } from "./model";
 
@@ -218,7 +219,7 @@ export function mapCanvas(o: CanvasOptions): MapCanvas {
     if (tip.dataset.of !== words) {
       tip.dataset.of = words;
       if (s) {
-        tip.replaceChildren(h("b", s.name), h("div", statusBadge(s.status), s.time ? ` since ${ago(s.time)}`.replace(" ago", "") : ""));
+        tip.replaceChildren(h("b", s.name), h("div", statusBadge(s.status), s.time ? ` for ${oneUnit((Date.now() - s.time) / 1000)}` : ""));
         if (byKey) text(at, `${s.name} ${s.status}`);
       } else {
         tip.replaceChildren(h("b", chosen.box.label), h("div", number(chosen.box.counts.total) + " services" + (chosen.box.prefix ? ", click to enter" : "")));

@@ -10,6 +10,7 @@ import { h, type Child } from "../dom";
 import { bytes, number, statusBadge, time } from "../format";
 import { may } from "../me";
 import { patch } from "../patch";
+import { hasPath } from "../record";
 import type { ClusterStatus, LeaseGuard, MemberStatus, Override, Rule } from "../types";
 import { printable } from "../words/text";
 import { distance } from "../words/rule";
@@ -98,7 +99,7 @@ function page(l: Layers, change: Change): Child[] {
     ], "", l.may.rules && button("Add a rule", "", "", change(ruleDialog))),
     listed("Overrides", "Pattern|Status|Ends|Set by|", l.overrides?.overrides, (o) => [
       printable(o.pattern), statusBadge(o.status), ends(o.expire_time, 0), by(o),
-      l.may.override && button("End", o.pattern, o.revision, change(() => clearOverrideDialog(o))),
+      l.may.override && hasPath(o.pattern) && button("End", o.pattern, o.revision, change(() => clearOverrideDialog(o))),
     ], "", l.may.override && button("Set an override", "", "", change(() => overrideDialog(""))), l.may.override && button("Shut the registry down", "", "", change(() => shutdownDialog("")))),
   ];
 }

@@ -1,11 +1,12 @@
-import { get, name as path } from "../api";
+import { get } from "../api";
 import { h, replace, text } from "../dom";
 import { time } from "../format";
-import type { Event, GetService, ListEvents, ServiceRecord } from "../types";
+import { readService } from "../record";
+import type { Event, ListEvents, ServiceRecord } from "../types";
 import { eventsURL, serviceURL } from "../view";
-import { eventReason, transition } from "../words/change";
-import { actor, printable, sentence, who } from "../words/text";
-import { day, local } from "../words/time";
+import { deletion, eventReason, transition } from "../words/change";
+import { actor, printable } from "../words/text";
+import { day } from "../words/time";
 import { band, type Band } from "./band";
 import { periodsOf } from "./periods";
 
@@ -19,7 +20,7 @@ export interface History {
   update(): void;
   /** Shows where in the past the page is, in milliseconds; without, that it is not. */
   mark(at?: number): void;
-  /** Who deleted the service, in a sentence; "" if that is not kept, or it is there. */
+  /** Who deleted the service, or what, in a sentence; "" if that is not kept, or it is there. */
   deletion(): string;
 }
 
@@ -46,7 +47,7 @@ export function history(name: string, signal: AbortSignal, pick: (at?: number) =
     },
     deletion() {
       const e = events.find((e) => e.service);
-      return e?.type === "deleted" ? sentence(`${who(e.actor)} deleted it at ${local(e.time!)}`, e.reason) : "";
+      return e ? deletion(e) : "";
     },
   };
 
@@ -101,7 +102,7 @@ export function history(name: string, signal: AbortSignal, pick: (at?: number) =
 
   // What was, stays: it is asked for once. What is not kept is not drawn.
   async function recordAt(revision: number): Promise<ServiceRecord | null> {
-    if (!records.has(revision)) records.set(revision, await get<GetService>(`services/${path(name)}`, { "at.revision": revision }, signal).then((a) => a.service, () => null));
+    if (!records.has(revision)) records.set(revision, await readService(name, { "at.revision": revision }, signal).then((a) => a.record, () => null));
     return records.get(revision)!;
   }
 }

@@ -1,9 +1,10 @@
 // The Map: every service as a cell, in groups, the worst first, and beside it the same as a list.
 import type { ApiError } from "../api";
+import { alone, onCluster } from "../cluster";
 import { shutdownDialog } from "../dialogs";
 import { h, replace, text } from "../dom";
 import { help, parseFilter } from "../filter";
-import { ago, number, plural, shapes, statusBadge, worstFirst } from "../format";
+import { number, plural, shapes, statusBadge, worstFirst } from "../format";
 import { follow } from "../live";
 import { loginBox } from "../login";
 import { mapCanvas } from "../map/canvas";
@@ -12,6 +13,7 @@ import { may } from "../me";
 import { rows, type RowsOptions } from "../rows";
 import { services } from "../store";
 import { mapURL, serviceURL, type Ctx } from "../view";
+import { ago } from "../words/time";
 
 const reorderEvery = 3_000; // ms
 const frame = 17; // ms
@@ -168,10 +170,11 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     }
   };
 
-  // What came so far of a first picture is not to be taken for all.
-  const count = (n: number): string => (services.loaded ? number(n) : "…");
+  // What came so far of a first picture is not to be taken for all. A node that hears no leader has no more to come.
+  const whole = (): boolean => services.loaded || (alone() && services.counts.total > 0);
+  const count = (n: number): string => (whole() ? number(n) : "…");
   const draw = (moved: boolean): void => {
-    loading.hidden = services.loaded || failed !== undefined || model.shown === 0;
+    loading.hidden = whole() || failed !== undefined || model.shown === 0;
     worstFirst.forEach((s, i) => {
       const chip = chips[i]!;
       text(chip.querySelector("b")!, count(model.counts[s]));
@@ -238,6 +241,9 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     }
   };
   document.addEventListener("keydown", keys);
+  const offCluster = onCluster(() => {
+    if (!services.loaded) draw(true);
+  });
   draw(true);
 
   return () => {
@@ -245,6 +251,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     clearTimeout(later);
     document.removeEventListener("keydown", keys);
     unsubscribe();
+    offCluster();
     unfollow();
     canvas.close();
     list.close();

@@ -1,15 +1,18 @@
-import { ApiError, get, name as path } from "../api";
+import { get } from "../api";
 import { announce, h, replace, text } from "../dom";
 import { clearOverrideDialog, deleteDialog, overrideDialog, setDialog } from "../dialogs";
 import { statusBadge, time } from "../format";
 import { may } from "../me";
+import { paced } from "../pace";
 import { patch } from "../patch";
+import { hasPath, readService, type AsOf } from "../record";
 import { watch } from "../stream";
-import type { GetService, LeaseGuard, ListEvents, ListLeases, ListRules, Rule, ServiceRecord, ServicesMessage } from "../types";
+import type { LeaseGuard, ListEvents, ListLeases, ListRules, Rule, ServiceRecord, ServicesMessage } from "../types";
 import type { Ctx } from "../view";
 import { quoted, service } from "../words/text";
 import { local } from "../words/time";
 import { why } from "../words/why";
+import { absence, gapAt, type Gap } from "./gap";
 import { history } from "./history";
 import { button, command } from "./parts";
 
@@ -18,23 +21,22 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   const name = params.get("name") ?? "", q = quoted(name);
   // null: it does not exist; undefined: not known yet.
   let record: ServiceRecord | null | undefined;
-  let past: { record: ServiceRecord | null; revision?: number; time: number } | undefined;
+  let past: (AsOf & { time?: number; gap?: Gap }) | undefined;
   let rules: Rule[] | undefined, guard: LeaseGuard | undefined, report = false, override = false;
   let moment: number | undefined, seconds = 0; // moment: where in the past the person goes
   let going = new AbortController();
   const gone = new AbortController();
 
-  const head = h("div"), problem = h("p.error", { role: "alert" }), reasons = h("ul"), shell = h("ul");
+  const head = h("div"), because = h("h2", { hidden: true }, "Why"), problem = h("p.error", { role: "alert" }), reasons = h("ul"), shell = h("ul");
   // Events have times to the nanosecond: what happened within a millisecond of the slider is shown.
-  const timeline = history(name, gone.signal, (at) => void goTo(at ? new Date(at).toISOString().replace("Z", "999999Z") : ""), fail, draw);
-  replace(root, h("h1", h("bdi", service(name))), head, problem, timeline.band.el, h("h2", "Why"), reasons, h("h2", "History"), timeline.el, h("h2", "On the command line"), shell);
+  const go = paced(250, (at: string) => void goTo(at)); // a slider that is dragged has many positions
+  const timeline = history(name, gone.signal, (at) => {
+    timeline.mark((moment = at));
+    go(at ? new Date(at).toISOString().replace("Z", "999999Z") : "");
+  }, fail, draw);
+  replace(root, h("h1", h("bdi", service(name))), head, problem, timeline.band.el, because, reasons, h("h2", "History"), timeline.el, h("h2", "On the command line"), shell);
 
   const read = <T>(what: string, query = {}, signal = gone.signal) => get<T>(what, query, signal);
-  const readAt = (query: object, signal?: AbortSignal) =>
-    read<GetService>(`services/${path(name)}`, query, signal).catch((e) => {
-      if (e instanceof ApiError && e.status === 404) return null;
-      throw e;
-    });
   const stream = watch("services:watch", { services: [name], view: "full" }, {
     message(_, data: ServicesMessage) {
       if (data.services[0]) take(data.services[0]);
@@ -42,7 +44,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     },
     error: fail,
   });
-  readAt({}).then((a) => record === undefined && take(a && a.service)).catch(fail);
+  readService(name, {}, gone.signal).then((a) => record === undefined && take(a.record)).catch(fail);
   // A lease is renewed, and the services that a rule counts change, without a change of this one.
   const tick = setInterval(() => {
     if (document.hidden) return;
@@ -50,7 +52,7 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     if (seconds % 15 === 0) timeline.mark(moment);
     draw();
   }, 1000);
-  if (params.get("at")) void goTo(params.get("at")!);
+  if (params.get("at")) go(params.get("at")!);
   return () => {
     clearInterval(tick);
     stream.close();
@@ -87,18 +89,21 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   // goTo shows the service as it was: at is a revision or a time; "": as it is.
   async function goTo(at: string): Promise<void> {
     going.abort();
+    if (gone.signal.aborted) return;
     going = new AbortController();
     const { signal } = going, number = /^\d+$/.test(at);
     try {
       moment = at && !number ? Date.parse(at) : undefined;
-      timeline.mark(moment); // at once, while it is dragged
-      const answer = at ? await readAt(number ? { "at.revision": at } : { "at.time": at }, signal) : null;
+      timeline.mark(moment);
+      const answer = at ? await readService(name, number ? { "at.revision": at } : { "at.time": at }, signal) : undefined;
+      const gap = answer && !answer.record ? await gapAt(name, answer.revision, signal).catch(() => undefined) : undefined;
       if (number) {
         const e = (await read<ListEvents>("events", { from_revision: at, to_revision: at }, signal)).events[0];
-        timeline.mark((moment = Date.parse((e?.time ?? answer?.service.status_time)!)));
+        timeline.mark((moment = Date.parse((e?.time ?? answer?.record?.status_time)!) || undefined));
       }
-      past = at ? { record: answer && answer.service, revision: answer?.revision, time: moment! } : undefined;
-      ctx.setParams({ at: answer ? String(answer.revision) : at });
+      if (signal.aborted) return;
+      past = answer && { ...answer, time: moment, gap };
+      ctx.setParams({ at: answer?.record ? String(answer.revision) : at });
       text(problem, "");
       draw();
     } catch (e) {
@@ -117,17 +122,19 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
       h("p.service-status@service-status", ...(rec
         ? [statusBadge(rec.status), rec.override && "*", " since ", time(rec.status_time)]
         : [rec === null && statusBadge("SERVICE_UNKNOWN"), rec === undefined ? "…" : past ? " It did not exist then." : ` There is no service of this name. ${timeline.deletion()}`])),
+      h("p.gap", { hidden: !past?.gap }, ...(past?.gap ? absence(name, past.gap) : [])),
       h("p.as-of", { role: "status", hidden: !past },
-        h("b", past && `As it was at ${local(past.time)}${past.revision ? `, revision ${past.revision}` : ""}. `),
+        h("b", past && `As it was at ${[past.time && local(past.time), `revision ${past.revision}`].filter(Boolean).join(", ")}. `),
         `Now it ${record ? `is ${record.status}` : "does not exist"}. `,
-        button("Now", "", 0, () => void goTo(""))),
+        button("Now", "", 0, () => go(""))),
       h("p.actions", { hidden: !!past },
         report && button("Set…", "", 0, () => void setDialog(name)),
         override && button("Override…", "", 0, () => void overrideDialog(name)),
-        override && o && button("Clear override…", "", o.revision, () => void clearOverrideDialog(o)),
+        override && o && hasPath(o.pattern) && button("Clear override…", "", o.revision, () => void clearOverrideDialog(o)),
         report && record && button("Delete…", "", 0, () => void deleteDialog(name)),
         rules && lacks && h("span.muted", `To change more, you need the verb ${lacks} over it, and a node that takes changes from this page.`))));
-    const lines = !rec ? [] : past ? why(past.time, rec) : why(Date.now(), rec, guard, rules);
+    const lines = !rec ? [] : past ? why(past.time ?? Date.now(), rec) : why(Date.now(), rec, guard, rules);
+    because.hidden = !lines.length;
     patch(reasons, h("ul.plain@service-why", ...lines.map((l) => h("li", l))));
     const other = record?.report?.status === "SERVING" ? "not_serving" : "serving";
     // A name that the node has not taken may hold what a terminal obeys when it is pasted, and others what does not show. "-" begins a flag.

@@ -2,8 +2,8 @@ import { number, plural } from "../format";
 import type { Event } from "../types";
 import { enforcement, held } from "./access";
 import { bound, broken } from "./rule";
-import { printable } from "./text";
-import { ahead, clock, duration } from "./time";
+import { printable, sentence, who } from "./text";
+import { ahead, clock, duration, local } from "./time";
 import { becomes } from "./why";
 
 /** What an event is about: a service, a pattern, a lease, an identity or a role; "" if it is of none. */
@@ -33,6 +33,12 @@ export function transition(now: number, e: Event): string {
       return `lease ${!end_time ? "ended" : revoked ? "revoked" : "expired"}${of}${until(forget_time, ", deleted at ")}`;
   }
   return `lease ${what}${of}${what === "ending" ? ", changed in parts" : ""}`;
+}
+
+/** Who deleted a service, or what; "" if an event did something else. */
+export function deletion(e: Event): string {
+  if (e.status !== "SERVICE_UNKNOWN") return "";
+  return sentence(e.type === "deleted" ? `${who(e.actor)} deleted it at ${local(e.time!)}` : `It was deleted at ${local(e.time!)}, after the end of its lease`, e.reason);
 }
 
 function accessChange({ access: a }: Event, until: (t: string | undefined, words: string) => string): string {

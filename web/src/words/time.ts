@@ -11,20 +11,30 @@ export function local(t: string | number): string {
   return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}.${two(d.getMilliseconds(), 3)}`;
 }
 
-/** A time without the date if that is today's, and with seconds if it is near. */
-export function clock(now: number, t: string): string {
-  return local(t).slice(day(t) === day(now) ? 11 : 0, Math.abs(Date.parse(t) - now) < 6e5 ? 19 : 16);
-}
+/** A time to the second, without the date if that is today's. */
+export const stamp = (t: string | number, now = Date.now()) => local(t).slice(day(t) === day(now) ? 11 : 0, 19);
+
+/** stamp, without seconds if the time is not near. */
+export const clock = (now: number, t: string) => stamp(t, now).slice(0, Math.abs(Date.parse(t) - now) < 6e5 ? undefined : -3);
 
 const units = "dhms";
 const split = (s: number) => [Math.floor(s / 86400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60, s % 60];
 
-/** How long ago, in one unit: "26h". */
-export function age(now: number, t: string): string {
-  const s = Math.max(0, Math.floor((now - Date.parse(t)) / 1000));
+/** A duration in one unit: "26h", "3d". */
+export function oneUnit(seconds: number): string {
+  const s = Math.max(0, Math.floor(seconds));
   if (s < 172800 && s >= 3600) return `${Math.floor(s / 3600)}h`;
   const parts = split(s), i = s < 60 ? 3 : s < 3600 ? 2 : 0;
   return parts[i]! + units[i]!;
+}
+
+/** How old something of a time is. */
+export const age = (now: number, t: string) => oneUnit((now - Date.parse(t)) / 1000);
+
+/** How far away a time is: "12s ago", "in 5m". What is less than a second ago is now, and so is what is a little ahead: clocks differ. */
+export function ago(t: string | number, now = Date.now()): string {
+  const s = (now - +new Date(t)) / 1000;
+  return s < -60 ? "in " + oneUnit(-s) : s < 1 ? "now" : oneUnit(s) + " ago";
 }
 
 /** A duration in its two largest units: "7.2s", "56m3s", "26d3h". */
