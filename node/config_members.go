@@ -48,10 +48,26 @@ func (c Config) validateJoin() error {
 			return fmt.Errorf("address of --join %s is given twice", address)
 		}
 	}
-	if err := c.checkAddress("address of --advertise-api", c.AdvertiseAPI); err != nil {
+	if err := c.checkAdvertised("--advertise-api", c.AdvertiseAPI, "--api-listen"); err != nil {
 		return err
 	}
-	return c.checkAddress("address of --advertise-peer", c.AdvertisePeer)
+	return c.checkAdvertised("--advertise-peer", c.AdvertisePeer, "--peer-listen")
+}
+
+// checkAdvertised checks an address at which others are to find this node. listen is the flag for where it listens.
+func (c Config) checkAdvertised(flag, address, listen string) error {
+	what := "address of " + flag
+	if err := c.checkAddress(what, address); err != nil {
+		return err
+	}
+	host, port, _ := net.SplitHostPort(address)
+	if n, _ := strconv.ParseUint(port, 10, 16); n == 0 {
+		return fmt.Errorf("%s %q: its port must be a number from 1 to 65535", what, address)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("%s %q is where a node can listen, but nobody can reach it; give the address of its machine; %s says where it listens", what, address, listen)
+	}
+	return nil
 }
 
 func (c Config) validateMembers() error {

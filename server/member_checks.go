@@ -32,7 +32,55 @@ func (s *clusterService) whoToAdd(ctx context.Context, c *memberChange, req *rol
 	if f != nil {
 		return nil, f
 	}
-	return memberOf(h, req.GetPeerAddress(), req.GetReplica()), nil
+	m := memberOf(h, req.GetPeerAddress(), req.GetReplica())
+	return m, s.checkAPIAddress(ctx, c, m)
+}
+
+// nameTaken words the fold's refusal to add a member of a name that there is: by what the node at the address of the
+// request says of itself. refusal is what the fold says.
+func (s *clusterService) nameTaken(ctx context.Context, c *memberChange, req *rollcallv1.AddMemberRequest, refusal error) error {
+	name, address := req.GetName(), req.GetPeerAddress()
+	held := c.records[name]
+	if held == nil {
+		return refusal
+	}
+	refused := func(format string, a ...any) error {
+		return rpcerror.ToStatus(s.node, rpcerror.MemberRefused(rpcerror.ReasonMemberExists, name, format, a...))
+	}
+	directory := ShortDirectoryID(held.GetDirectoryId())
+	h, _ := s.hello(ctx, address)
+	switch theirs := h.GetDirectoryId(); {
+	case h.GetNode() != name || theirs == "":
+		return refused("%s is a member already, at %s (directory %s); give the new node another name", name, held.GetPeerAddress(), directory)
+	case theirs == held.GetDirectoryId():
+		return refused("%s is a member already, with the data directory of the node at %s (%s); there is nothing to do", name, address, directory)
+	default:
+		return refused("%s is a member already, with another data directory (%s) than the node at %s (%s); if that of the member is lost, replace it: rollcall member replace %s --peer %s; else give the new node another name",
+			name, directory, address, ShortDirectoryID(theirs), name, address)
+	}
+}
+
+// checkAPIAddress says why a node cannot have the API address that it tells: clients find a member there. One that does not
+// answer may have left it to a new machine; nil: it can.
+func (s *clusterService) checkAPIAddress(ctx context.Context, c *memberChange, m *logv1.Member) *rpcerror.Failure {
+	var others []*rollcallv1.Member
+	for _, other := range c.records {
+		if m.GetApiAddress() != "" && other.GetApiAddress() == m.GetApiAddress() && other.GetName() != m.GetName() {
+			others = append(others, memberOfRecord(other))
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	silent := s.silent(ctx, others)
+	for _, other := range others {
+		if silent[other.GetName()] == "" {
+			return rpcerror.MemberRefused(rpcerror.ReasonMemberMismatch, m.GetName(),
+				"%s at %s says that clients find it at %s, but that is the API address of %s, which answers; start %s with an --advertise-api of its own",
+				m.GetName(), m.GetPeerAddress(), m.GetApiAddress(), other.GetName(), m.GetName())
+		}
+	}
+	return nil
 }
 
 // replacement is who takes the place of a member.
@@ -56,6 +104,10 @@ func (s *clusterService) whoReplaces(ctx context.Context, c *memberChange, req *
 		address = held.GetPeerAddress()
 	}
 	h, f := s.probe(ctx, c, name, address)
+	if f != nil && name == s.node { // a node of its own name does not let it in
+		f = rpcerror.MemberRefused(rpcerror.ReasonMemberAnswers, name,
+			"%s lives: it is the node that was asked; if it is not to be a member any more, stop it, and ask another one", name)
+	}
 	switch {
 	case f == nil && h.GetDirectoryId() != held.GetDirectoryId():
 	case c.records[name] == nil && f != nil:
@@ -92,7 +144,7 @@ func (s *clusterService) whoReplaces(ctx context.Context, c *memberChange, req *
 	if m.GetApiAddress() == "" {
 		m.ApiAddress = held.GetApiAddress()
 	}
-	return replacement{member: m}, nil
+	return replacement{member: m}, s.checkAPIAddress(ctx, c, m)
 }
 
 // memberOf is the member that a node which waits is to be.
@@ -106,15 +158,41 @@ func memberOf(h *peerv1.Hello, address string, replica bool) *logv1.Member {
 // probe asks the node at an address who it is. It returns what a node says that waits to be a member of this name, or
 // that is the member of this name already.
 func (s *clusterService) probe(ctx context.Context, c *memberChange, name, address string) (*peerv1.Hello, *rpcerror.Failure) {
-	ctx, cancelAnswer := deadline.Answerable(ctx, s.timeout)
-	defer cancelAnswer()
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	h, err := s.members.ProbeAddress(ctx, address)
+	h, err := s.hello(ctx, address)
 	if f := judgeProbe(c, name, address, h, err); f != nil {
 		return nil, f
 	}
 	return h, nil
+}
+
+// hello is what the node at an address says of itself.
+func (s *clusterService) hello(ctx context.Context, address string) (*peerv1.Hello, error) {
+	ctx, cancelAnswer := deadline.Answerable(ctx, s.timeout)
+	defer cancelAnswer()
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return s.members.ProbeAddress(ctx, address)
+}
+
+// isLookedFor says that a node without a cluster can find this one: it was started with --join, or some other member
+// that it was given with --member is one of this cluster, by its name or by its address. Else it would wait for the members
+// that it was given, and found a cluster with them.
+func (c *memberChange) isLookedFor(h *peerv1.Hello) bool {
+	list := h.GetMembers()
+	return len(list) == 0 || slices.ContainsFunc(list, func(given *peerv1.MemberAddress) bool {
+		if given.GetName() == h.GetNode() {
+			return false
+		}
+		if c.known(given.GetName()) != nil {
+			return true
+		}
+		for _, m := range c.records {
+			if m.GetPeerAddress() == given.GetPeerAddress() {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // judgeProbe says why the node that answered at an address, if one did, cannot be the member of a name; nil: it can, or
@@ -127,6 +205,9 @@ func judgeProbe(c *memberChange, name, address string, h *peerv1.Hello, err erro
 		if impostor := (*ImpostorError)(nil); errors.As(err, &impostor) {
 			return refused(rpcerror.ReasonMemberMismatch, "who answers at %s does not prove to be %s: %s", address, name, impostor.Error())
 		}
+		if !peerconn.NobodyAnswers(err) {
+			return refused(rpcerror.ReasonMemberUnreachable, "this node cannot talk to %s at %s: %s", name, address, peerconn.Describe(err))
+		}
 		return refused(rpcerror.ReasonMemberUnreachable, "no node answers at %s: %s; start %s there first, with an empty data directory: rollcall serve --node %s --data DIR --join PEER --advertise-api HOST:PORT --advertise-peer %s",
 			address, peerconn.Describe(err), name, name, address)
 	}
@@ -136,7 +217,8 @@ func judgeProbe(c *memberChange, name, address string, h *peerv1.Hello, err erro
 	case h.GetNode() != name && h.GetNode() == c.service.node:
 		return refused(rpcerror.ReasonMemberMismatch, "%s is the address of %s itself, not of %s", address, h.GetNode(), name)
 	case h.GetNode() != name:
-		return refused(rpcerror.ReasonMemberMismatch, "%s answers at %s, not %s", nodeCalled(h.GetNode()), address, name)
+		return refused(rpcerror.ReasonMemberMismatch, "%s answers at %s, not %s; give the address of the peer port of %s, or start %s there",
+			nodeCalled(h.GetNode()), address, name, name, name)
 	case theirs != "" && theirs != ours:
 		return refused(rpcerror.ReasonMemberNotEmpty, "the data directory of %s at %s belongs to another cluster (%s, and this is %s); start it with an empty one",
 			name, address, shortClusterID(theirs), shortClusterID(ours))
@@ -149,7 +231,7 @@ func judgeProbe(c *memberChange, name, address string, h *peerv1.Hello, err erro
 		return rpcerror.MemberOutdated(name, h.GetVersion(), level, max(c.status.Level, logv1.LevelMembers))
 	case err != nil:
 		return refused(rpcerror.ReasonMemberUnreachable, "%s at %s does not answer this node: %s", name, address, err)
-	case h.GetWaiting() == nil:
+	case h.GetWaiting() == nil || !c.isLookedFor(h):
 		return refused(rpcerror.ReasonMemberNotWaiting, "%s at %s is about to found a cluster, and does not wait to be added to this one; start it with --join in place of --member", name, address)
 	case h.GetDirectoryId() == "":
 		return refused(rpcerror.ReasonMemberMismatch, "%s at %s does not say which data directory it has", name, address)

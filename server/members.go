@@ -26,6 +26,9 @@ func (s *clusterService) AddMember(ctx context.Context, req *rollcallv1.AddMembe
 	}
 	made, err := c.propose(ctx, req, logv1.AddMemberCommand(m))
 	if err != nil {
+		if reasonOf(err) == rpcerror.ReasonMemberExists {
+			err = s.nameTaken(ctx, c, req, err)
+		}
 		return nil, err
 	}
 	return &rollcallv1.AddMemberResponse{Member: c.shown(made.record), Revision: made.revision}, nil

@@ -226,6 +226,17 @@ func EndedBy(ctx context.Context, c <-chan struct{}) (_ context.Context, done fu
 
 // Describe is a connection's error as an operator would say it.
 func Describe(err error) string {
+	if text := describeSilence(err); text != "" {
+		return text
+	}
+	return err.Error()
+}
+
+// NobodyAnswers reports whether a connection's error means that nothing was heard from the other side.
+func NobodyAnswers(err error) bool { return describeSilence(err) != "" }
+
+// describeSilence says how nobody answered; "": somebody did, or err is of another kind.
+func describeSilence(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"
@@ -238,5 +249,5 @@ func Describe(err error) string {
 	if errors.As(err, &dns) {
 		return "unknown host " + dns.Name
 	}
-	return err.Error()
+	return ""
 }

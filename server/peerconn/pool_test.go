@@ -212,6 +212,9 @@ func TestDescribe(t *testing.T) {
 		if got := Describe(err); got != want {
 			t.Errorf("%v reads %q, want %q", err, got, want)
 		}
+		if got := NobodyAnswers(err); got != (want != "n2 is stopping") {
+			t.Errorf("%v: nobody answers: %v", err, got)
+		}
 	}
 	if got := Describe(os.ErrDeadlineExceeded); got != "no answer" {
 		t.Errorf("a read that took too long reads %q", got)
