@@ -41,7 +41,7 @@ func TestNoNodeStartsWhereARecoveryWasCutOff(t *testing.T) {
 	if _, err := os.Lstat(d.path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a directory was made: %v", err)
 	}
-	finished, err := store.FinishRecovery(d.path)
+	finished, err := store.FinishRecovery(d.path, false)
 	if err != nil || finished == nil || finished.Identity.DirectoryID != restoredID || finished.DirectoryID != old.Identity().DirectoryID {
 		t.Fatalf("%+v, %v", finished, err)
 	}
