@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -278,6 +279,8 @@ func (f *fakeCluster) record(service string, revision int64) *rollcallv1.Service
 				Service: service,
 				Status:  e.status,
 				Report:  &rollcallv1.Report{Status: e.status, Reason: e.reason, Revision: i + 1},
+				// As an event's time.
+				StatusTime: &timestamppb.Timestamp{Seconds: max(i+1, f.layers.since(service, revision, f.oldest))},
 			}, revision)
 		}
 	}

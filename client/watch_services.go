@@ -138,6 +138,16 @@ func stateOf(r *rollcallv1.ServiceRecord) given {
 	return g
 }
 
+// forgets reports that g is last but for a time that is earlier: the node has compacted that an override ended, and knows
+// no more since when the status beneath is shown again. last is what is true.
+func (g given) forgets(last given) bool {
+	if g.since >= last.since {
+		return false
+	}
+	g.since = last.since
+	return g == last
+}
+
 // handle gives what of a message differs from what was given. A stream begins with the whole state, if it does not go
 // on from held, and is no older than minRevision: so what it does not hold, once it is synced, is gone.
 func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse) error {
@@ -154,7 +164,7 @@ func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse)
 			w.found[name] = true
 		}
 		// The report alone tells old from new only if no override came or went.
-		if last := w.known[name]; state != last && state.report >= last.report {
+		if last := w.known[name]; state != last && state.report >= last.report && !state.forgets(last) {
 			w.known[name] = state
 			u.Services = append(u.Services, r)
 		}

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -199,6 +200,36 @@ func TestWatchServicesGoesOnWithTheSameToken(t *testing.T) {
 		if from := f.nodes[0].asked(); !slices.Equal(from, []int64{0, 3, 3, 0}) {
 			t.Errorf("it asked for %v", from)
 		}
+	})
+}
+
+// A node forgets that an override ended, and with it since when the status beneath is shown again. That changes nothing:
+// a watch that begins anew does not give the service again, with a time that is earlier than the one that was given.
+func TestWatchServicesGivesNoEarlierStatusTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		f.do(func() { f.nodes[1].ignoresFrom = true })
+		f.write(event{"a", serving, ""})
+		f.override("a", notServing)
+		f.clear("a")
+		f.write(event{"b", serving, ""})
+		w := take(t, func(ctx context.Context) iter.Seq2[client.ServicesUpdate, error] {
+			return f.client(t).WatchServices(ctx)
+		}, func(u client.ServicesUpdate) string {
+			var all []string
+			for _, r := range u.Services {
+				all = append(all, fmt.Sprintf("%s since %d", r.GetService(), r.GetStatusTime().GetSeconds()))
+			}
+			return fmt.Sprint(all)
+		})
+		told := "[a since 3] [b since 4] []"
+		w.want(t, told)
+		f.do(func() { f.oldest = 4 })
+		f.nodes[0].kill()
+		w.want(t, told)
+		f.override("a", notServing)
+		f.clear("a")
+		w.want(t, told+" [a since 1] [a since 6]")
 	})
 }
 
