@@ -35,6 +35,8 @@ func (s step) do(f *fakeCluster) {
 		f.do(func() { n.applied = min(n.applied+1+int64(s.amount%4), int64(len(f.events))) })
 	case "kill":
 		n.kill()
+	case "break":
+		n.breakConnections()
 	case "start":
 		if n.server == nil {
 			n.start()
@@ -47,6 +49,22 @@ func (s step) do(f *fakeCluster) {
 		f.do(func() { n.hung = true })
 	case "wake":
 		f.do(func() { n.hung = false })
+	case "override":
+		f.override([]string{"a", "*", "b"}[s.amount%3], serving)
+	case "clear":
+		f.clear([]string{"a", "*", "b"}[s.amount%3])
+	case "compact":
+		f.do(func() { f.oldest = max(f.oldest, int64(len(f.events)-s.amount%8)) })
+	case "older":
+		f.do(func() { n.ignoresFrom = true })
+	case "newer":
+		f.do(func() { n.ignoresFrom = false })
+	case "parts":
+		f.do(func() { n.parts = s.amount%2 == 0 })
+	case "stall":
+		f.do(func() { n.stalled = true })
+	case "go on":
+		f.do(func() { n.stalled = false })
 	case "read lag":
 		f.do(func() { n.readLag = time.Duration(s.amount) * time.Millisecond })
 	case "watch lag":

@@ -32,7 +32,7 @@ const (
 var (
 	errStopped = errors.New("the consumer left the loop")
 	errSilent  = errors.New("no answer in time")
-	errReopen  = errors.New("the record differs from what the stream said")
+	errReopen  = errors.New("what the stream said does not go with what was said before")
 )
 
 // failover keeps one watch going: it stays at an endpoint while the stream there lasts, then moves to the
@@ -48,6 +48,7 @@ type failover struct {
 	cluster     string           // that minRevision belongs to; "": not known yet
 	connected   bool             // some endpoint could be connected to
 	answered    bool             // the current stream sent a message
+	filtered    bool             // there may be more than what the current stream, which sent a message, shows
 	tell        func(WatchState) // nil: nobody wants to know
 	reopens     int              // in a row
 	lastError   *Error           // since a node last sent a message
@@ -217,7 +218,9 @@ func receive[M any](ctx context.Context, w *failover, e *endpoint, timeout time.
 		}
 		w.answered, w.lastError, w.renewed = true, nil, false
 		if first {
-			w.tellConnected(e, func() bool { return isFiltered(stream) })
+			w.credential = t.credential.Load() // gRPC may have sent the request twice
+			w.filtered = isFiltered(stream)
+			w.tellConnected(e, w.filtered)
 		}
 		err = handle(ctx, conn, m)
 	}

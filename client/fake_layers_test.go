@@ -43,6 +43,16 @@ func (l *layers) overridesAt(revision int64) map[string]*rollcallv1.Override {
 	return live
 }
 
+// since is when a service was last shown again after an override, as of a revision; 0: never, or before what is retained.
+func (l *layers) since(name string, revision, oldest int64) (since int64) {
+	for _, c := range l.changes {
+		if c.override == nil && c.revision <= revision && c.revision >= oldest && pattern.Covers(c.pattern, name) {
+			since = c.revision
+		}
+	}
+	return since
+}
+
 // show adds the overrides to a record as of a revision.
 func (l *layers) show(r *rollcallv1.ServiceRecord, revision int64) *rollcallv1.ServiceRecord {
 	live := l.overridesAt(revision)

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -278,6 +279,8 @@ func (f *fakeCluster) record(service string, revision int64) *rollcallv1.Service
 				Service: service,
 				Status:  e.status,
 				Report:  &rollcallv1.Report{Status: e.status, Reason: e.reason, Revision: i + 1},
+				// As an event's time.
+				StatusTime: &timestamppb.Timestamp{Seconds: max(i+1, f.layers.since(service, revision, f.oldest))},
 			}, revision)
 		}
 	}
@@ -318,8 +321,14 @@ type fakeNode struct {
 	onWrite func(ctx context.Context, n int) error
 	// onAnswer may refuse, or keep back, the answer to a write that was done.
 	onAnswer     func(ctx context.Context, n int) error
-	ignoresNames bool // a watch of services gives all, as of a node that knows no watch by names
-	hasty        bool // a watch of services says at first that none of its names exist
+	ignoresNames bool   // a watch of services gives all, as of a node that knows no watch by names
+	hasty        bool   // a watch of services says at first that none of its names exist
+	ignoresFrom  bool   // a watch of services always begins anew, as of a node that knows no from_revision
+	parts        bool   // a watch of services that goes on says that it is synced in a message of its own
+	sentServices int    // messages of watches of services
+	stalled      bool   // a watch of services sends nothing after its first message
+	hidden       string // what a name begins with that the caller may not read here; "": it may read all
+	rights       int64  // revision since which callers may read what they may read now
 }
 
 type call struct {

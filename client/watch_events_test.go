@@ -85,7 +85,7 @@ func shortUpdate(u client.ServicesUpdate) string {
 	for _, r := range u.Services {
 		parts = append(parts, fmt.Sprintf("%s=%d", r.GetService(), r.GetReport().GetRevision()))
 	}
-	for _, name := range u.Deleted {
+	for _, name := range slices.Sorted(slices.Values(u.Deleted)) {
 		parts = append(parts, "-"+name)
 	}
 	if u.Reset {
@@ -236,7 +236,7 @@ func TestWatchServicesMoves(t *testing.T) {
 		w.want(t, told)
 		f.nodes[0].kill()
 		f.write(event{"a", missing, ""}, event{"d", serving, ""})
-		told += " d=6@6 -a@6!"
+		told += " d=6,-a@6!"
 		w.want(t, told)
 		f.nodes[1].breakConnections() // and back, or on: nothing is new
 		w.want(t, told)

@@ -37,8 +37,9 @@ type ServicesUpdate struct {
 // WatchServices gives the state of all services whose names begin with one of prefixes (none: of all
 // services), and then what changes in it. It may skip states in between, and never goes back, also when it
 // moves to another node, which it does as Watch does: it gives what was deleted meanwhile, and does not give
-// again what did not change. It ends as Watch does. If the cluster changes it begins anew, with an update
-// that has Reset set.
+// again what did not change. The next node sends only what changed meanwhile if it can be sure of that; else it sends
+// the whole state, and the watch gives what differs. It ends as Watch does. If the cluster changes it begins anew, with
+// an update that has Reset set.
 //
 // A slow consumer delays nobody else. The client keeps the name of every service that was given.
 func (c *Client) WatchServices(ctx context.Context, prefixes ...string) iter.Seq2[ServicesUpdate, error] {
@@ -51,7 +52,8 @@ type servicesWatch struct {
 	yield func(ServicesUpdate, error) bool
 
 	known  map[string]given // what was given, by name
-	found  map[string]bool  // names in this stream so far; nil once it is synced
+	held   held             // what a stream can go on from
+	found  map[string]bool  // names in this stream so far; nil once it is synced, or if it goes on from held
 	names  map[string]bool  // those asked for, true: something was given of it; nil: it is a watch by prefixes
 	synced bool             // as the last update said
 	anew   bool             // the next update is a Reset
@@ -76,11 +78,19 @@ func (c *Client) watchServices(ctx context.Context, op operation, req *rollcallv
 		}
 		err := w.run(ctx, func(ctx context.Context, e *endpoint, timeout time.Duration) error {
 			w.found = map[string]bool{}
+			from := w.goOnFrom()
 			return receive(ctx, &w.failover, e, timeout,
 				func(ctx context.Context, conn grpc.ClientConnInterface) (grpc.ServerStreamingClient[rollcallv1.WatchServicesResponse], error) {
-					return rollcallv1.NewRegistryClient(conn).WatchServices(ctx, req)
+					return rollcallv1.NewRegistryClient(conn).WatchServices(ctx, &rollcallv1.WatchServicesRequest{
+						Prefixes: req.GetPrefixes(), Services: req.GetServices(), FromRevision: from,
+					})
 				},
 				func(_ context.Context, _ grpc.ClientConnInterface, m *rollcallv1.WatchServicesResponse) error {
+					if from > 0 && m.GetResumed() {
+						if err := w.resume(); err != nil {
+							return err
+						}
+					}
 					return w.handle(e, m)
 				})
 		})
@@ -97,7 +107,7 @@ func refused(err *Error) iter.Seq2[ServicesUpdate, error] {
 
 // forget drops what was given, if anything: nothing of it belongs to the cluster that comes.
 func (w *servicesWatch) forget(names []string) {
-	w.known, w.synced = map[string]given{}, false
+	w.known, w.held, w.synced = map[string]given{}, held{}, false
 	if len(names) > 0 {
 		w.names = make(map[string]bool, len(names))
 		for _, name := range names {
@@ -128,8 +138,18 @@ func stateOf(r *rollcallv1.ServiceRecord) given {
 	return g
 }
 
-// handle gives what of a message differs from what was given. Every stream begins with the whole state, and
-// is no older than minRevision: so what it does not hold, once it is synced, is gone.
+// forgets reports that g is last but for a time that is earlier: the node has compacted that an override ended, and knows
+// no more since when the status beneath is shown again. last is what is true.
+func (g given) forgets(last given) bool {
+	if g.since >= last.since {
+		return false
+	}
+	g.since = last.since
+	return g == last
+}
+
+// handle gives what of a message differs from what was given. A stream begins with the whole state, if it does not go
+// on from held, and is no older than minRevision: so what it does not hold, once it is synced, is gone.
 func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse) error {
 	u := ServicesUpdate{Reset: w.anew, Revision: m.GetRevision(), Cluster: w.cluster, Synced: m.GetSynced(), Endpoint: e.address}
 	for _, r := range m.GetServices() {
@@ -144,7 +164,7 @@ func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse)
 			w.found[name] = true
 		}
 		// The report alone tells old from new only if no override came or went.
-		if last := w.known[name]; state != last && state.report >= last.report {
+		if last := w.known[name]; state != last && state.report >= last.report && !state.forgets(last) {
 			w.known[name] = state
 			u.Services = append(u.Services, r)
 		}
@@ -168,6 +188,7 @@ func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse)
 		w.found = nil
 		w.tellMissing(&u)
 	}
+	w.hold(m)
 	news := u.Reset || len(u.Services)+len(u.Deleted) > 0 || u.Synced && (!w.synced || u.Revision > w.minRevision)
 	w.minRevision = max(w.minRevision, u.Revision)
 	if !news {

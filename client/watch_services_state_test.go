@@ -25,6 +25,10 @@ func TestStatesOfAServiceDiffer(t *testing.T) {
 	if stateOf(record(func(*rollcallv1.ServiceRecord) {})) != same {
 		t.Error("one state is not itself")
 	}
+	earlier := record(func(r *rollcallv1.ServiceRecord) { r.StatusTime.Seconds-- })
+	if s := stateOf(earlier); !s.forgets(same) || same.forgets(s) || same.forgets(same) {
+		t.Error("an earlier time is not what a node that forgot an override shows, or a later one is")
+	}
 	for what, change := range map[string]func(*rollcallv1.ServiceRecord){
 		"the report":                        func(r *rollcallv1.ServiceRecord) { r.Report.Revision++ },
 		"the status":                        func(r *rollcallv1.ServiceRecord) { r.Status = healthpb.HealthCheckResponse_UNKNOWN },
@@ -38,6 +42,10 @@ func TestStatesOfAServiceDiffer(t *testing.T) {
 	} {
 		if stateOf(record(change)) == same {
 			t.Errorf("%s changes nothing", what)
+		}
+		r := record(change)
+		if r.StatusTime.Seconds = 4; what != "an override that came and went" && stateOf(r).forgets(same) {
+			t.Errorf("%s, with an earlier time, is taken for nothing", what)
 		}
 	}
 }

@@ -22,9 +22,9 @@ func WithWatchState(ctx context.Context, tell func(WatchState)) context.Context 
 }
 
 // tellConnected is called when a stream has sent its first message.
-func (w *failover) tellConnected(e *endpoint, filtered func() bool) {
+func (w *failover) tellConnected(e *endpoint, filtered bool) {
 	if w.tell != nil {
-		w.tell(WatchState{Endpoint: e.address, Connected: true, Filtered: filtered()})
+		w.tell(WatchState{Endpoint: e.address, Connected: true, Filtered: filtered})
 	}
 }
 

@@ -95,8 +95,8 @@ func (c *processes) restoreOnSameAddresses(backup string) {
 	c.waitReady()
 }
 
-// TestProcessRestoredUnderOpenWatches restores a backup on the ports of a cluster that is watched by commands
-// and a Go client.
+// TestProcessRestoredUnderOpenWatches restores a backup on the ports of a cluster that is watched by commands,
+// a Go client and streams over HTTP.
 func TestProcessRestoredUnderOpenWatches(t *testing.T) {
 	t.Parallel()
 	c := startProcesses(t, processOptions{})
@@ -113,6 +113,7 @@ func TestProcessRestoredUnderOpenWatches(t *testing.T) {
 	prefixes.shows(`"synced":true`)
 	events.shows(`"service":"later/9"`)
 	cl := c.client()
+	page := c.watchOverHTTP(c.nodes[0])
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	old, err := cl.Get(ctx, "payments")
@@ -126,6 +127,7 @@ func TestProcessRestoredUnderOpenWatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := status.GetClusterId()
+	page.afterRestore(now, map[string]string{"payments": "SERVING", "orders": "SERVING"})
 
 	revision := old.GetService().GetReport().GetRevision()
 	if _, err := cl.Set(ctx, "payments", notServing, client.WriteOptions{IfRevision: &revision}); !errors.Is(err, client.ErrClusterChanged) {

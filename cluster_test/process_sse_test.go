@@ -119,3 +119,62 @@ func TestProcessSSE(t *testing.T) {
 		t.Errorf("%s %s", res.Status, body)
 	}
 }
+
+// webWatch are streams of services and of events of one node, up to date.
+type webWatch struct {
+	node             *process
+	services, events *sseReader
+	state            sseState
+	lastEvent        string
+}
+
+const webServices, webEvents = "services:watch?view=status", "events:watch?from_revision=1"
+
+func (c *processes) watchOverHTTP(p *process) *webWatch {
+	c.t.Helper()
+	status, err := c.client(p).ClusterStatus(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	w := &webWatch{node: p}
+	w.services, w.events = w.open(c.t, webServices, ""), w.open(c.t, webEvents, "")
+	w.state.read(w.services, status.GetRevision())
+	_, w.lastEvent = readSSEEvents(w.events, status.GetRevision())
+	return w
+}
+
+func (w *webWatch) open(t testing.TB, what, last string) *sseReader {
+	return openSSE(t, "http://"+w.node.http+"/api/v1/"+what, last, false)
+}
+
+// afterRestore checks that both streams have ended with a reason, and how they go on at a node of the cluster that a backup
+// was restored into: the one of services begins anew, the one of events is refused, as its history is another one.
+func (w *webWatch) afterRestore(cluster string, want map[string]string) {
+	t := w.services.t
+	t.Helper()
+	for _, r := range []*sseReader{w.services, w.events} {
+		var end sseEvent
+		for {
+			one, err := r.next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatalf("after %s %s: %v", end.name, end.data, err)
+			}
+			end = one
+		}
+		if end.name != "error" || !strings.Contains(string(end.data), `"reason":"STOPPING"`) {
+			t.Errorf("a stream of a node that stopped ended with %s %s", end.name, end.data)
+		}
+	}
+	before := w.state.id
+	w.state.read(w.open(t, webServices, before), 1)
+	if w.state.resumed || !maps.Equal(w.state.statuses, want) || !strings.Contains(w.state.id, "@"+cluster) {
+		t.Errorf("the stream of services goes on after %s (resumed: %v) with %v of %s, want %v", before, w.state.resumed, w.state.statuses, w.state.id, want)
+	}
+	refused := w.open(t, webEvents, w.lastEvent)
+	if body, _ := io.ReadAll(refused.res.Body); refused.res.StatusCode != http.StatusConflict || !strings.Contains(string(body), `"reason":"CLUSTER_CHANGED"`) {
+		t.Errorf("the stream of events goes on after %s: %s %s", w.lastEvent, refused.res.Status, body)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -26,6 +27,7 @@ type RecoverOptions struct {
 	CommittedOnly bool     // leave out what is not known to be committed
 	LogStore      string   // one of LogStores; "": as before
 	DryRun        bool     // change nothing
+	Force         bool     // also if it is not needed: see NotNeededError
 	// Step is for tests: see store.Recovery.
 	Step func(name string) error
 	// Kinds are what the registry can hold. Only tests set it; nil: fsm.DefaultKinds.
@@ -57,14 +59,17 @@ func Recover(dataDir string, opt RecoverOptions) (RecoveredCluster, error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // a link stays one
 	}
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return RecoveredCluster{}, fmt.Errorf("%s is not the data directory of a node: it is a file", path)
+	}
+	finished, err := store.FinishRecovery(path, opt.DryRun)
+	if err != nil {
+		return RecoveredCluster{}, err
+	}
+	if finished != nil {
+		return ofFinished(path, finished), nil
+	}
 	if !opt.DryRun {
-		finished, err := store.FinishRecovery(path)
-		if err != nil {
-			return RecoveredCluster{}, err
-		}
-		if finished != nil {
-			return ofFinished(path, finished), nil
-		}
 		if err := store.MakeLock(path); err != nil {
 			return RecoveredCluster{}, err
 		}
@@ -74,6 +79,11 @@ func Recover(dataDir string, opt RecoverOptions) (RecoveredCluster, error) {
 		return RecoveredCluster{}, err
 	}
 	defer s.Close()
+	if !opt.Force {
+		if err := notNeeded(path, s); err != nil {
+			return RecoveredCluster{}, err
+		}
+	}
 	member, err := memberOf(s, opt)
 	if err != nil {
 		return RecoveredCluster{}, err
@@ -90,6 +100,7 @@ func Recover(dataDir string, opt RecoverOptions) (RecoveredCluster, error) {
 		From: store.Recovered{
 			Node: s.Node, ClusterID: s.ClusterID, DirectoryID: s.Directory,
 			Index: at.Index, Term: at.Term, Revision: at.Revision, CommittedOnly: opt.CommittedOnly,
+			APIAddress: member.APIAddress,
 		},
 	}
 	if opt.DryRun {
@@ -116,7 +127,10 @@ func Recover(dataDir string, opt RecoverOptions) (RecoveredCluster, error) {
 }
 
 func ofFinished(path string, f *store.Finished) RecoveredCluster {
-	r := RecoveredCluster{Data: path, Kept: f.Kept, Directory: f.Identity.DirectoryID, From: f.Recovered, Member: Member{Name: f.Identity.Node}}
+	r := RecoveredCluster{
+		Data: path, Kept: f.Kept, Directory: f.Identity.DirectoryID, From: f.Recovered,
+		Member: Member{Name: f.Identity.Node, APIAddress: f.APIAddress},
+	}
 	if founding := f.Identity.Founding; founding != nil {
 		r.ClusterID = founding.ClusterID
 		for _, m := range founding.Members {
@@ -152,6 +166,9 @@ func memberOf(s *survivor.Survivor, opt RecoverOptions) (Member, error) {
 		for _, known := range f.Members {
 			if known.Name == m.Name {
 				m.PeerAddress = known.PeerAddress
+				if r := s.Recovered; r != nil && m.APIAddress == "" { // then it was the only one
+					m.APIAddress = r.APIAddress
+				}
 			}
 		}
 	}

@@ -101,7 +101,7 @@ func TestRecover(t *testing.T) {
 		t.Run(logStore, func(t *testing.T) {
 			data, held, revision, term := richNode(t, logStore)
 			before := treeHash(t, data)
-			dry, err := Recover(data, RecoverOptions{DryRun: true})
+			dry, err := Recover(data, RecoverOptions{DryRun: true, Force: true})
 			if err != nil || dry.From.Revision != revision || treeHash(t, data) != before {
 				t.Fatalf("dry run: %+v, %v", dry.From, err)
 			}
@@ -116,7 +116,7 @@ func TestRecover(t *testing.T) {
 			if err := old.Close(); err != nil {
 				t.Fatal(err)
 			}
-			r, err := Recover(data, RecoverOptions{})
+			r, err := Recover(data, RecoverOptions{Force: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +158,7 @@ func TestRecoverCutOff(t *testing.T) {
 	note := func(step string) error { steps = append(steps, step); return nil }
 	first := filepath.Join(t.TempDir(), "data")
 	storetest.CopyDir(t, original, first)
-	if _, err := Recover(first, RecoverOptions{Step: note}); err != nil {
+	if _, err := Recover(first, RecoverOptions{Force: true, Step: note}); err != nil {
 		t.Fatal(err)
 	}
 	if len(steps) < 5 {
@@ -172,7 +172,7 @@ func TestRecoverCutOff(t *testing.T) {
 				before := identityOf(t, data)
 				func() {
 					defer func() { _ = recover() }()
-					_, err := Recover(data, RecoverOptions{Step: func(step string) error {
+					_, err := Recover(data, RecoverOptions{Force: true, Step: func(step string) error {
 						if step != last {
 							return nil
 						}
@@ -189,7 +189,7 @@ func TestRecoverCutOff(t *testing.T) {
 				if !old && !slices.Contains([]string{"sync exchange", "rename"}, last) {
 					t.Errorf("the directories have changed places before %s", last)
 				}
-				r, err := Recover(data, RecoverOptions{})
+				r, err := Recover(data, RecoverOptions{Force: true})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -276,6 +276,7 @@ func TestRecoverRefuses(t *testing.T) {
 			for _, e := range entries {
 				before = append(before, e.Name())
 			}
+			tt.opt.Force = true
 			_, err := Recover(path, tt.opt)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%v", err)
@@ -365,7 +366,7 @@ func TestOldNodesAreRefused(t *testing.T) {
 	storetest.CopyDir(t, original, data)
 	network := memnet.New()
 	members := []Member{{Name: "n2", APIAddress: "10.0.0.2:7600", PeerAddress: "10.0.0.2:7601"}}
-	if _, err := Recover(data, RecoverOptions{Node: "n2", Members: members}); err != nil {
+	if _, err := Recover(data, RecoverOptions{Node: "n2", Members: members, Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	n2, _ := alone(t, func(cfg *Config) {

@@ -82,8 +82,8 @@ func OpenReadOnly(path string) (*Directory, error) {
 	if err == nil && lost != nil {
 		err = errors.Join(lost, d.Close())
 	}
-	if errors.Is(err, os.ErrNotExist) || lost != nil && !errors.As(lost, new(*IdentityError)) {
-		return nil, fmt.Errorf("%s is not the data directory of a node: it has no %s", path, identityName)
+	if lost != nil && !errors.As(lost, new(*IdentityError)) {
+		return nil, errNoNode{path, "it has no " + identityName}
 	}
 	if err != nil {
 		return nil, err
@@ -95,6 +95,14 @@ func OpenReadOnly(path string) (*Directory, error) {
 // Identity is then empty. err is ErrInUse, os.ErrNotExist if the directory holds nothing of a node, an IdentityError
 // that wraps ErrNewer, or the disk's.
 func OpenDamaged(path string) (_ *Directory, lost, err error) {
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, os.ErrNotExist) && refuseCutOff(path) != nil:
+		return nil, nil, errNoNode{path, refuseCutOff(path).Error()}
+	case errors.Is(err, os.ErrNotExist):
+		return nil, nil, errNoNode{path, "it does not exist"}
+	case err == nil && !info.IsDir():
+		return nil, nil, fmt.Errorf("%s is not the data directory of a node: it is a file", path)
+	}
 	name := filepath.Join(path, identityName)
 	data, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
@@ -103,7 +111,7 @@ func OpenDamaged(path string) (_ *Directory, lost, err error) {
 			return nil, nil, fmt.Errorf("data directory %s cannot be read: %w", path, err)
 		}
 		if len(found) == 0 {
-			return nil, nil, errNoNode{path}
+			return nil, nil, errNoNode{path, "it has no " + identityName}
 		}
 		lost = fmt.Errorf("%s is missing", name)
 	} else if err != nil {
@@ -129,11 +137,20 @@ func OpenDamaged(path string) (_ *Directory, lost, err error) {
 	return d, lost, nil
 }
 
+// IsDataDirectory reports whether a directory is the data directory of a node, which runs or not.
+func IsDataDirectory(path string) bool {
+	if there, err := vfs.Exists(filepath.Join(path, identityName)); err != nil || !there {
+		return false
+	}
+	found, err := contents(path)
+	return err == nil && len(found) > 0
+}
+
 // errNoNode means that a directory holds nothing of a node.
-type errNoNode struct{ path string }
+type errNoNode struct{ path, why string }
 
 func (e errNoNode) Error() string {
-	return fmt.Sprintf("%s is not the data directory of a node: it has no %s", e.path, identityName)
+	return fmt.Sprintf("%s is not the data directory of a node: %s", e.path, e.why)
 }
 func (e errNoNode) Unwrap() error { return os.ErrNotExist }
 

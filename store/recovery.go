@@ -25,24 +25,6 @@ type Recovery struct {
 	Step func(name string) error
 }
 
-// Recovered is recovered.json, a note in a directory that Recover made: of what.
-type Recovered struct {
-	Node          string    `json:"node"` // "": not known
-	ClusterID     string    `json:"cluster_id"`
-	DirectoryID   string    `json:"directory_id"`
-	Time          time.Time `json:"time"`
-	Index         uint64    `json:"index"`
-	Term          uint64    `json:"term"`
-	Revision      int64     `json:"revision"`
-	CommittedOnly bool      `json:"committed_only,omitempty"`
-}
-
-const (
-	recoveredName    = "recovered.json"
-	recoveringSuffix = ".recovering"
-	beforeInfix      = ".before-recover-"
-)
-
 // Recover makes of what Build builds the data directory of the only member of a new cluster, and puts it in the place
 // of the directory that it was made of, which is kept beside it under the name that is returned. Whenever it is cut off,
 // either the old directory is where it was, or the new one is, whole, and the old one is beside it. FinishRecovery puts
@@ -147,29 +129,12 @@ func cannotMove(path string, err error) error {
 	return err
 }
 
-// nameKept is the name of the old directory: none that is there.
-func nameKept(path string, at time.Time) (string, error) {
-	name := path + beforeInfix + at.UTC().Format("20060102T150405Z")
-	for n, try := 2, name; ; n++ {
-		there, err := vfs.Exists(try)
-		if err != nil || !there {
-			return try, err
-		}
-		try = fmt.Sprintf("%s-%d", name, n)
-	}
-}
-
 func readIdentity(path string) (Identity, error) {
 	data, err := os.ReadFile(filepath.Join(path, identityName))
 	if err != nil {
 		return Identity{}, err
 	}
 	return parseIdentity(data)
-}
-
-func readRecovered(path string) (r Recovered, ok bool) {
-	data, err := os.ReadFile(filepath.Join(path, recoveredName))
-	return r, err == nil && json.Unmarshal(data, &r) == nil
 }
 
 // Finished is a recovery that an earlier run had begun and FinishRecovery has ended.
@@ -180,23 +145,29 @@ type Finished struct {
 }
 
 // FinishRecovery puts in order what a Recover that was cut off has left: it removes a new directory that was not
-// finished, or ends a recovery whose new directory was in place already; nil: there was none to end. The error is
-// ErrInUse while another one runs.
-func FinishRecovery(path string) (*Finished, error) {
+// finished, or ends a recovery whose new directory was in place already; nil: there was none to end. With dryRun, it
+// only tells that. The error is ErrInUse while another one runs.
+func FinishRecovery(path string, dryRun bool) (*Finished, error) {
 	recovering := path + recoveringSuffix
 	there, err := vfs.Exists(recovering)
 	if err != nil || !there {
 		return nil, err
 	}
-	lock, err := lockFile(filepath.Join(recovering, lockName))
+	take := lockFile
+	if dryRun {
+		take = lockShared
+	}
+	lock, err := take(filepath.Join(recovering, lockName))
 	if errors.Is(err, ErrInUse) {
 		return nil, fmt.Errorf("%s is %w: another \"rollcall recover\" is at work", recovering, ErrInUse)
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Close()
-	empty, err := emptied(path)
+	if lock != nil {
+		defer lock.Close()
+	}
+	empty, err := withoutContent(path)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +177,14 @@ func FinishRecovery(path string) (*Finished, error) {
 		if !isNew || err != nil {
 			return nil, fmt.Errorf("%s is not what a recovery leaves: move it away", recovering)
 		}
-		return &Finished{Recovered: done, Identity: id, Kept: keptAt(path, done)}, vfs.Install(recovering, path)
+		f := &Finished{Recovered: done, Identity: id, Kept: KeptBy(path, done)}
+		if dryRun {
+			return f, nil
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return f, err
+		}
+		return f, vfs.Install(recovering, path)
 	}
 	if exchanged(path, recovering) {
 		done, _ := readRecovered(path)
@@ -215,7 +193,7 @@ func FinishRecovery(path string) (*Finished, error) {
 			return nil, err
 		}
 		kept, err := nameKept(path, done.Time)
-		if err == nil {
+		if err == nil && !dryRun {
 			err = vfs.Install(recovering, kept)
 		}
 		return &Finished{Recovered: done, Identity: id, Kept: kept}, err
@@ -228,6 +206,9 @@ func FinishRecovery(path string) (*Finished, error) {
 		return !slices.Contains(notContent, e.Name()) && !strings.HasPrefix(e.Name(), vfs.TempPrefix)
 	}) {
 		return nil, fmt.Errorf("%s is not what a recovery leaves: move it away", recovering)
+	}
+	if dryRun {
+		return nil, nil
 	}
 	return nil, removeRecovering(recovering)
 }
@@ -256,19 +237,18 @@ func removeRecovering(recovering string) error {
 	return vfs.SyncDir(filepath.Dir(recovering))
 }
 
-// emptied removes a directory without content: swapInTwo leaves none, and a node that did not start may have made one.
-// false: there is a directory with content.
-func emptied(path string) (bool, error) {
+// withoutContent reports whether there is no directory, or one without content: swapInTwo leaves none, and a node that
+// did not start may have made one.
+func withoutContent(path string) (bool, error) {
 	there, err := vfs.Exists(path)
 	if err != nil || !there {
 		return !there, err
 	}
-	if err := checkEmpty(path); errors.Is(err, ErrNotEmpty) {
+	err = checkEmpty(path)
+	if errors.Is(err, ErrNotEmpty) {
 		return false, nil
-	} else if err != nil {
-		return false, err
 	}
-	return true, os.RemoveAll(path)
+	return err == nil, err
 }
 
 // exchanged reports whether the directory at path is the new one, and the one at recovering the old one. Each may have
@@ -289,17 +269,6 @@ func exchanged(path, recovering string) bool {
 		return false
 	}
 	return here.Time.After(there.Time)
-}
-
-// keptAt finds the old directory of a recovery.
-func keptAt(path string, done Recovered) string {
-	found, _ := filepath.Glob(path + beforeInfix + "*") // the pattern is right, or path is an odd one
-	for _, name := range slices.Backward(found) {
-		if id, err := readIdentity(name); err == nil && id.DirectoryID == done.DirectoryID {
-			return name
-		}
-	}
-	return path + beforeInfix + "*"
 }
 
 // MakeLock makes the LOCK of a data directory that has none, so that no node starts on it while it is recovered.

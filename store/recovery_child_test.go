@@ -72,7 +72,7 @@ func (d *directory) recoverIt() error { return d.recoverBy(nil) }
 
 // recoverBy recovers the directory, as often as the process is started.
 func (d *directory) recoverBy(step func(string) error) error {
-	if finished, err := store.FinishRecovery(d.path); finished != nil || err != nil {
+	if finished, err := store.FinishRecovery(d.path, false); finished != nil || err != nil {
 		return err
 	}
 	dir, err := store.OpenReadOnly(d.path)
@@ -94,7 +94,7 @@ func (d *directory) recoverBy(step func(string) error) error {
 
 // settle ends a recovery, and says what is there.
 func (d *directory) settle() error {
-	if _, err := store.FinishRecovery(d.path); err != nil {
+	if _, err := store.FinishRecovery(d.path, false); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(filepath.Dir(d.path))

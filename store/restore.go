@@ -45,6 +45,9 @@ func Restore(file string, r Restoration) (_ snapshot.Backup, err error) {
 	if err := r.setKind(); err != nil {
 		return snapshot.Backup{}, err
 	}
+	if err := refuseCutOff(r.Path); err != nil {
+		return snapshot.Backup{}, err
+	}
 	// Before anything is made: the file may be nothing of ours.
 	if _, err := snapshot.CheckBackup(file); err != nil {
 		return snapshot.Backup{}, err

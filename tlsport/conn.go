@@ -32,6 +32,7 @@ type Conn struct {
 	failure error
 	forget  func()      // ends the note of its certificates
 	ready   atomic.Bool // the handshake is over and has not failed
+	broken  atomic.Bool // a write has failed, and TLS writes nothing any more
 
 	gone    chan struct{} // closed when the connection ends before its handshake is over
 	aborted sync.Once
@@ -91,10 +92,15 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if c.ending.Load() {
 		c.busy.Store(time.Now().UnixNano())
 	}
-	return c.secured.Write(b)
+	n, err := c.secured.Write(b)
+	if err != nil {
+		c.broken.Store(true)
+	}
+	return n, err
 }
 
-// Close implements net.Conn. It waits for no handshake, and tells the other side if the handshake is over.
+// Close implements net.Conn. It waits for no handshake, and tells the other side if the handshake is over. It tells nothing
+// once a write has failed: TLS would wait 5 s for who is cut off because it does not read.
 func (c *Conn) Close() error {
 	if !c.ready.Load() {
 		if c.handshake != nil {
@@ -106,6 +112,9 @@ func (c *Conn) Close() error {
 	if c.forget != nil {
 		c.forget()
 		c.port.ending.remove(c)
+	}
+	if c.broken.Load() {
+		return c.Conn.Close()
 	}
 	return c.secured.Close()
 }
@@ -122,6 +131,14 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 		return s.SyscallConn()
 	}
 	return nil, syscall.EINVAL
+}
+
+// SetWriteBuffer bounds what the system holds that the other side has not taken, as net.TCPConn does.
+func (c *Conn) SetWriteBuffer(bytes int) error {
+	if s, ok := c.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		return s.SetWriteBuffer(bytes)
+	}
+	return nil // it is none of the network
 }
 
 // begun is a connection whose first byte was read.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/node"
@@ -36,6 +38,8 @@ they may have been acknowledged; --committed-only leaves out what is not known t
 
 The old directory is kept beside the new one, as DIR.before-recover-TIME. Whenever the command is cut off,
 either the old directory is where it was or the new one is, whole. Run it again to have it put in order.
+Once it is done, a second run is refused and changes nothing: the node is the only member that votes, and
+can just be started. --force makes one more cluster of it.
 
 Then start the node, and let the others join it on empty directories. Never start a node on an old
 directory of this cluster again.`,
@@ -69,9 +73,10 @@ directory of this cluster again.`,
 	f.Var(&members, "member", "addresses of the node, as for serve, if they have changed; those of other `member`s are not used")
 	f.BoolVar(&opt.CommittedOnly, "committed-only", false, "leave out what is not known to be committed")
 	f.StringVar(&opt.LogStore, "log-store", "", logStoreUsage)
+	f.BoolVar(&opt.Force, "force", false, "also if nothing has to be recovered, as of the only member that votes")
 	f.BoolVar(&inspect, "inspect", false, "only compare the data of nodes that are left")
 	f.BoolVar(&dryRun, "dry-run", false, "only tell what would be done")
-	cliflag.FlagOnly(f, "committed-only", "inspect", "dry-run")
+	cliflag.FlagOnly(f, "committed-only", "force", "inspect", "dry-run")
 	a.complete(cmd, "log-store", node.LogStores()...)
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -80,9 +85,30 @@ directory of this cluster again.`,
 	return cmd
 }
 
+// reasonNotNeeded: what was asked for was done already, or is of no use.
+const reasonNotNeeded = "NOT_NEEDED"
+
 // recoverFailure is the failure of a recovery: everything is as it was, or as the error says.
 func recoverFailure(err error) *failure {
+	if e, ok := errors.AsType[*node.NotNeededError](err); ok {
+		return &failure{exit: exitNotDone, code: codes.FailedPrecondition, reason: reasonNotNeeded, err: e, next: insteadOf(e)}
+	}
 	return survivorFailure(err, `stop the node first; while a majority of the members can run, nothing has to be recovered`)
+}
+
+// insteadOf says what to do if a recovery is not needed.
+func insteadOf(e *node.NotNeededError) string {
+	switch {
+	case e.KeptFor != "":
+		return fmt.Sprintf("start the node that is in %s; if that one is lost, or to recover in another way, move that away, and give this one its name back", e.KeptFor)
+	case e.Recovered == nil:
+		return "start it as before; --force makes a new cluster of it all the same"
+	}
+	next := "start it: " + serveCommand(e.Member, e.Data)
+	if e.Kept != "" && !e.HasRun {
+		next += fmt.Sprintf("; to recover in another way, move it away, rename %s to %s, and recover that", quoted(e.Kept), quoted(e.Data))
+	}
+	return next + "; --force makes one more cluster of it"
 }
 
 // recoveredReport is a recovery in JSON.
@@ -135,13 +161,21 @@ func (a *app) writeRecovered(r recoveredReport, others string) error {
 	}
 	if r.uncertainReport != nil {
 		lines = append(lines, r.say())
+	} else if r.DryRun {
+		lines = append(lines, "an earlier run has made all of it, and was cut off: run this without --dry-run, and it is put in order")
 	} else {
 		lines = append(lines, "an earlier run had made all of it, and was cut off; this one has put it in order")
 	}
-	if r.DryRun {
+	switch {
+	case r.DryRun:
 		lines = append(lines, "the old directory would be kept beside it; dry run, nothing changed")
-	} else {
+	case r.Kept == "":
+		lines = append(lines, "the old directory is not beside it any more")
+	default:
 		lines = append(lines, "the old directory is kept as "+r.Kept)
+		if sameDirectory(".", r.Kept) { // a shell follows its directory
+			lines = append(lines, "! this shell is in the old directory now: leave it, with: cd "+quoted(r.Data))
+		}
 	}
 	if _, err := fmt.Fprintln(a.stdout, strings.Join(lines, "\n")); err != nil {
 		return err
@@ -177,17 +211,7 @@ func othersOf(r node.RecoveredCluster) string {
 
 // nextCommands are what is to be run then: first on this node, then for another one.
 func nextCommands(r node.RecoveredCluster) []string {
-	quoted := func(s string) string {
-		if strings.ContainsAny(s, " '\"$\\") {
-			return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-		}
-		return s
-	}
 	m := r.Member
-	api := m.APIAddress
-	if api == "" {
-		api = "HOST:7600"
-	}
 	other := "n2"
 	if r.Survivor != nil {
 		if i := slices.IndexFunc(r.Survivor.Members, func(o survivorMember) bool { return o.Name != m.Name }); i >= 0 {
@@ -198,8 +222,22 @@ func nextCommands(r node.RecoveredCluster) []string {
 		other = "n1"
 	}
 	return []string{
-		fmt.Sprintf("rollcall serve --node %s --data %s --member %s,api=%s,peer=%s", m.Name, quoted(r.Data), m.Name, api, m.PeerAddress),
+		serveCommand(m, r.Data),
 		fmt.Sprintf("rollcall serve --node %s --data DIR --join %s --advertise-api HOST:7600 --advertise-peer HOST:7601", other, m.PeerAddress),
 		fmt.Sprintf("rollcall member add %s --peer HOST:7601", other),
 	}
+}
+
+// serveCommand starts the only member of a cluster.
+func serveCommand(m node.Member, data string) string {
+	return fmt.Sprintf("rollcall serve --node %s --data %s --member %s,api=%s,peer=%s", m.Name, quoted(data), m.Name,
+		cmp.Or(m.APIAddress, "HOST:7600"), cmp.Or(m.PeerAddress, "HOST:7601"))
+}
+
+// quoted is a path as a shell takes it.
+func quoted(path string) string {
+	if strings.ContainsAny(path, " '\"$\\") {
+		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	}
+	return path
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -30,6 +32,7 @@ type survivorReport struct {
 	LogStore    string   `json:"log_store"`
 	Voters      []string `json:"voters"`
 	Votes       bool     `json:"votes"`
+	KeptFor     string   `json:"kept_for"` // the directory that was made of this one, which does not count then
 	Notes       []string `json:"notes"`
 	Missing     []string `json:"missing"`
 	Error       string   `json:"error"` // nothing could be read
@@ -43,6 +46,7 @@ type choiceReport struct {
 	Data      string `json:"data"`
 	Why       string `json:"why"`
 	Majority  string `json:"majority"`
+	Recovered string `json:"recovered"`
 }
 
 func surveyed(s *survivor.Survivor) survivorReport {
@@ -68,6 +72,8 @@ var survivorColumns = []column[survivorReport]{
 		switch {
 		case s.Error != "":
 			return text("-")
+		case s.KeptFor != "":
+			return text("kept")
 		case s.Votes:
 			return text("yes")
 		}
@@ -116,11 +122,20 @@ func (a *app) inspectSurvivors(paths []string) error {
 			Choices   []choiceReport   `json:"choices"`
 		}{Choices: []choiceReport{}}
 	)
-	for _, path := range paths {
+	var running, again int
+	for i, path := range paths {
+		if path == "" {
+			return invalid("the name of a directory is empty")
+		}
+		if slices.ContainsFunc(paths[:i], func(earlier string) bool { return sameDirectory(earlier, path) }) {
+			again++
+			continue
+		}
 		s, err := survivor.Read(path, nil)
 		if err != nil {
 			message := plain.Text(err.Error())
 			if errors.Is(err, store.ErrInUse) {
+				running++
 				message = "a node runs on it: stop it first, and it is compared with the others"
 			}
 			out.Survivors = append(out.Survivors, survivorReport{Data: path, Voters: []string{}, Notes: []string{}, Missing: []string{}, Error: message})
@@ -132,20 +147,45 @@ func (a *app) inspectSurvivors(paths []string) error {
 		found = append(found, s)
 		out.Survivors = append(out.Survivors, surveyed(s))
 	}
-	for _, c := range survivor.Choose(found) {
-		out.Choices = append(out.Choices, choiceReport{c.ClusterID, c.Best.Node, c.Best.Path, c.Why, c.Majority})
+	for s, of := range survivor.Kept(found) {
+		i := slices.IndexFunc(out.Survivors, func(r survivorReport) bool { return r.Data == s.Path })
+		out.Survivors[i].KeptFor = of
 	}
-	err := a.printObject(out, func() error { return a.writeSurvivors(out.Survivors, out.Choices) })
+	for _, c := range survivor.Choose(found) {
+		out.Choices = append(out.Choices, choiceReport{c.ClusterID, c.Best.Node, c.Best.Path, c.Why, c.Majority, c.Recovered})
+	}
+	err := a.printObject(out, func() error {
+		if err := a.writeSurvivors(out.Survivors, out.Choices); err != nil || again == 0 {
+			return err
+		}
+		_, err := fmt.Fprintf(a.stdout, "%s named more than once\n", format.Count(again, "directory was", "directories were"))
+		return err
+	})
 	if len(found) == 0 {
-		err = errors.Join(err, &failure{exit: exitNotDone, code: codes.DataLoss, reason: reasonDamaged, err: errors.New("none of them can be read"), next: "use a backup"})
+		f := &failure{exit: exitNotDone, code: codes.DataLoss, reason: reasonDamaged, err: errors.New("none of them can be read"), next: "use a backup"}
+		if running > 0 {
+			f.code, f.reason, f.next = codes.FailedPrecondition, reasonDisk, "stop the nodes that run first; while a majority of the members can run, nothing has to be recovered"
+		}
+		err = errors.Join(err, f)
 	}
 	return err
+}
+
+// sameDirectory reports whether two names are of one directory.
+func sameDirectory(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return a == b
+	}
+	second, err := os.Stat(b)
+	return err == nil && os.SameFile(first, second)
 }
 
 func (a *app) writeSurvivors(survivors []survivorReport, choices []choiceReport) error {
 	if err := newGrid(a, survivorColumns).write(survivors); err != nil {
 		return err
 	}
+	unread := 0
 	for _, s := range survivors {
 		for _, note := range s.Notes {
 			if _, err := fmt.Fprintf(a.stdout, "note: %s\n", format.Printable(format.OneLine(note))); err != nil {
@@ -155,6 +195,13 @@ func (a *app) writeSurvivors(survivors []survivorReport, choices []choiceReport)
 		problems := s.Missing
 		if s.Error != "" {
 			problems = []string{s.Error}
+			unread++
+		}
+		if s.KeptFor != "" {
+			line := fmt.Sprintf("%s is the old directory that the recovery of %s has kept, and does not count; if the node that is in %[2]s is lost, too, give this one its name back", s.Data, s.KeptFor)
+			if _, err := fmt.Fprintln(a.stdout, format.Printable(line)); err != nil {
+				return err
+			}
 		}
 		for _, p := range problems {
 			if err := a.writeProblem(s.Data + ": " + p); err != nil {
@@ -162,17 +209,31 @@ func (a *app) writeSurvivors(survivors []survivorReport, choices []choiceReport)
 			}
 		}
 	}
-	if len(choices) > 1 {
-		if _, err := fmt.Fprintf(a.stdout, "they are of %d clusters: only one of them can be yours\n", len(choices)); err != nil {
+	clusters := 0 // of those that were not recovered
+	for _, c := range choices {
+		if c.Recovered == "" {
+			clusters++
+		}
+	}
+	if clusters > 1 {
+		if _, err := fmt.Fprintf(a.stdout, "they are of %d clusters: only one of them can be yours\n", clusters); err != nil {
 			return err
 		}
 	}
 	for _, c := range choices {
 		line := fmt.Sprintf("of cluster %s, recover %s (%s): %s", shortID(c.ClusterID), nodeOr(c.Node), c.Data, c.Why)
-		if c.Majority != "" {
+		switch {
+		case c.Recovered != "":
+			line = fmt.Sprintf("of cluster %s: %s", shortID(c.ClusterID), c.Recovered)
+		case c.Majority != "":
 			line = fmt.Sprintf("of cluster %s, %s", shortID(c.ClusterID), c.Majority)
 		}
 		if _, err := fmt.Fprintln(a.stdout, format.Printable(line)); err != nil {
+			return err
+		}
+	}
+	if unread > 0 && len(choices) > 0 {
+		if _, err := fmt.Fprintf(a.stdout, "%s not read, and may have more\n", format.Count(unread, "directory was", "directories were")); err != nil {
 			return err
 		}
 	}

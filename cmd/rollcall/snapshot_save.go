@@ -46,6 +46,9 @@ There must be room for the data three times beside FILE. ROLLCALL_DATA is not us
 			if committedOnly && !offline {
 				return invalid("--committed-only is for --data: a node that runs saves what it has applied, and that is committed")
 			}
+			if err := checkTarget(file); err != nil {
+				return err
+			}
 			if !force && fileExists(file) {
 				return fileThere(file)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 
 	"google.golang.org/grpc/codes"
 
@@ -118,6 +119,10 @@ func survivorFailure(err error, running string) *failure {
 		f.code, f.reason, f.next = codes.DataLoss, reasonDamaged, "use another node's data, or a backup"
 	case errors.Is(err, fs.ErrNotExist):
 		f.code = codes.NotFound
+	case errors.Is(err, syscall.EROFS):
+		f.next = "make a copy of the directory where something can be written, and use that"
+	case errors.Is(err, fs.ErrPermission):
+		f.code, f.next = codes.PermissionDenied, "run this as the user of the node, or as root"
 	}
 	return f
 }

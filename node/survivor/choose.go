@@ -15,13 +15,18 @@ type Choice struct {
 	Why       string
 	// Majority says that the survivors are enough to go on without recovering; "": they are not.
 	Majority string
+	// Recovered says that the cluster was recovered already, into another survivor; "": it was not.
+	Recovered string
 }
 
 // Choose returns a choice for each cluster that survivors belong to, in the order in which the clusters appear. As raft
 // would, it leaves out directories that are members no more, and prefers the log whose last entry has the higher term, then the higher index: no other can hold an entry that
-// was committed and that this one lacks, if all of them are whole.
+// was committed and that this one lacks, if all of them are whole. What a recovery has kept is no survivor: see Kept.
 func Choose(all []*Survivor) []Choice {
 	var choices []Choice
+	kept := Kept(all)
+	given := all
+	all = slices.DeleteFunc(slices.Clone(all), func(s *Survivor) bool { _, is := kept[s]; return is })
 	for i, s := range all {
 		if slices.ContainsFunc(all[:i], func(other *Survivor) bool { return other.ClusterID == s.ClusterID }) {
 			continue
@@ -39,7 +44,7 @@ func Choose(all []*Survivor) []Choice {
 		slices.SortStableFunc(same, func(a, b *Survivor) int {
 			return cmp.Or(compareBool(removed[a.Directory], removed[b.Directory]), -cmp.Compare(a.Last.Term, b.Last.Term), -cmp.Compare(a.Last.Index, b.Last.Index), cmp.Compare(len(a.Missing), len(b.Missing)))
 		})
-		choices = append(choices, Choice{ClusterID: s.ClusterID, Best: same[0], Why: why(same, removed), Majority: majority(same, removed)})
+		choices = append(choices, Choice{ClusterID: s.ClusterID, Best: same[0], Why: why(same, removed), Majority: majority(same, removed), Recovered: recovered(s.ClusterID, given, same, kept)})
 	}
 	return choices
 }

@@ -1,6 +1,7 @@
 package survivor
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -106,4 +107,89 @@ func TestJoinedAndRemoved(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestChooseAfterRecovery: what a recovery has kept is no survivor, and what is left of its cluster is not advised to
+// be started or recovered as if nothing had happened.
+func TestChooseAfterRecovery(t *testing.T) {
+	renew := func() *Survivor {
+		s := of("n1", "new", 4, 60)
+		s.Path, s.ClusterID = "/new", "4444"
+		s.Identity.Founding.ClusterID = "4444"
+		s.Configuration.Servers = []raft.Server{{ID: "n1", Address: "n1"}}
+		s.Recovered = &store.Recovered{ClusterID: testCluster, DirectoryID: "d1", Index: 50, Term: 3, Time: time.Unix(0, 0)}
+		return s
+	}
+	between := renew() // and recovered once more
+	between.Path, between.KeptFor = "/between", "/new"
+	last := renew()
+	last.Directory, last.ClusterID = "newest", "5555"
+	last.Recovered = &store.Recovered{ClusterID: "4444", DirectoryID: "new", Index: 60, Term: 4, Time: time.Unix(0, 0)}
+	named := of("n1", "d1", 3, 50)
+	named.KeptFor = "/new"
+	for _, tt := range []struct {
+		name      string
+		all       []*Survivor
+		kept      string // its path
+		best      string // paths
+		recovered string // of the last choice
+	}{
+		{"by its name", []*Survivor{named}, "/n1", "", ""},
+		{"by its name, with another of the cluster", []*Survivor{named, of("n2", "d2", 3, 49)}, "/n1", "/n2", ""},
+		{"by the note of the new one", []*Survivor{of("n1", "d1", 3, 50), renew()}, "/n1", "/new", ""},
+		{"another that has no more", []*Survivor{renew(), of("n1", "d1", 3, 50), of("n2", "d2", 3, 50)}, "/n1", "/new /n2", "into /new, with its log up to entry 50 of term 3: go on with that one$"},
+		{"another that has more", []*Survivor{renew(), of("n2", "d2", 3, 51), of("n3", "new3", 2, 99)}, "", "/new /n2", "go on with that one; but it has not all that was left: n2 ends at entry 51 of term 3$"},
+		{"recovered twice", []*Survivor{last, between, of("n2", "d2", 3, 50)}, "/between", "/new /n2", "into /new, with its log up to entry 50 of term 3: go on with that one$"},
+		{"a majority after all", []*Survivor{renew(), of("n3", "new", 3, 40), of("n2", "d2", 3, 50)}, "", "/new /n2", "go on with that one$"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var kept, best []string
+			for s, in := range Kept(tt.all) {
+				if kept = append(kept, s.Path); in != "/new" {
+					t.Errorf("kept for %s", in)
+				}
+			}
+			last := Choice{}
+			for _, last = range Choose(tt.all) {
+				best = append(best, last.Best.Path)
+			}
+			if got := strings.Join(kept, " "); got != tt.kept {
+				t.Errorf("kept: %q, want %q", got, tt.kept)
+			}
+			if got := strings.Join(best, " "); got != tt.best {
+				t.Errorf("chose %q, want %q", got, tt.best)
+			}
+			if !regexp.MustCompile(tt.recovered).MatchString(last.Recovered) || (tt.recovered == "") != (last.Recovered == "") {
+				t.Errorf("recovered: %q, want %q", last.Recovered, tt.recovered)
+			}
+		})
+	}
+}
+
+// TestAlone: a node that can go on by itself has not to be recovered.
+func TestAlone(t *testing.T) {
+	alone := func(change func(*Survivor)) *Survivor {
+		s := of("n1", "d1", 3, 50)
+		s.Configuration.Servers = []raft.Server{{ID: "n1", Address: "n1"}, {ID: "n4", Address: "n4/d4", Suffrage: raft.Nonvoter}}
+		change(s)
+		return s
+	}
+	for _, tt := range []struct {
+		name string
+		s    *Survivor
+		want bool
+	}{
+		{"the only voter, with a replica", alone(func(*Survivor) {}), true},
+		{"one of three", of("n1", "d1", 3, 50), false},
+		{"the only voter, but something is missing", alone(func(s *Survivor) { s.Missing = []string{"entries"} }), false},
+		{"the only voter, but its identity is lost", alone(func(s *Survivor) { s.Identity = store.Identity{} }), false},
+		{"the only voter is another", alone(func(s *Survivor) { s.Node = "n2" }), false},
+		{"it was removed", alone(func(s *Survivor) { s.Removed = map[string]bool{"d1": true} }), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.s.Alone(); got != tt.want {
+				t.Errorf("alone: %t", got)
+			}
+		})
+	}
 }

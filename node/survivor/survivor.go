@@ -44,6 +44,11 @@ type Survivor struct {
 
 	Identity store.Identity
 	Members  []Member // that the registry names, by name
+	// Recovered says of what a recovery made the directory; nil: none has.
+	Recovered *store.Recovered
+	// KeptFor is the directory of the node that was recovered, if this one is the old directory that the recovery has
+	// kept, by its name; "": it is not.
+	KeptFor string
 	// Removed are the ids of the directories that the registry knows to be members no more.
 	Removed map[string]bool
 
@@ -63,6 +68,11 @@ func (s *Survivor) After() uint64 { return s.Last.Index - s.Held.Index }
 
 // Voter reports whether the node votes in the newest configuration that it knows of.
 func (s *Survivor) Voter() bool { return votes(s.Configuration, s) }
+
+// Alone reports whether the node can go on by itself: it is the only member that votes, and nothing is missing.
+func (s *Survivor) Alone() bool {
+	return s.Identity.Founding != nil && len(s.Missing) == 0 && !s.Removed[s.Directory] && len(s.Voters()) == 1 && s.Voter()
+}
 
 // votes reports whether a survivor votes in a configuration.
 func votes(c raft.Configuration, s *Survivor) bool {
@@ -101,11 +111,14 @@ func Read(path string, kinds *fsm.Kinds) (_ *Survivor, err error) {
 	if kinds == nil {
 		kinds = fsm.DefaultKinds()
 	}
+	if of := store.RecoveringFor(path); of != "" {
+		return nil, fmt.Errorf("%s is what a recovery of %s works on: run \"rollcall recover --data %s\" again, and it is ended", path, of, of)
+	}
 	d, lost, err := store.OpenDamaged(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &Survivor{Path: path, Identity: d.Identity(), dir: d, kinds: kinds}
+	s := &Survivor{Path: path, Identity: d.Identity(), dir: d, kinds: kinds, Recovered: store.RecoveredNote(path), KeptFor: store.KeptFor(path)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())

@@ -18,6 +18,10 @@ const (
 	// idleTimeout is longer than what probes and scrapes are apart.
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 16 << 10
+	// sendBuffer is what the system holds of an answer that its reader has not taken. A write that waits for the reader goes
+	// on when about a third of it is free. If Linux chose the size, that would be more than a megabyte, and who reads slowly
+	// would be cut off by the deadline of a write as if he did not read.
+	sendBuffer = 128 << 10
 )
 
 // Server serves HTTP on one listener, over a bounded number of connections. At the bound a new connection
@@ -95,6 +99,9 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if admitted := l.server.admit(c); admitted != nil {
+			if b, ok := c.(interface{ SetWriteBuffer(bytes int) error }); ok {
+				_ = b.SetWriteBuffer(sendBuffer) // else it is as large as the system likes
+			}
 			return admitted, nil
 		}
 		c.Close()

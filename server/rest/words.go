@@ -18,8 +18,8 @@ var advice = strings.NewReplacer(
 )
 
 var (
-	replaceCommand = regexp.MustCompile(`rollcall member replace ([^\s;,]+)`)
-	addCommand     = regexp.MustCompile(`rollcall member add [^\s;,]+ --peer HOST:PORT`)
+	replaceCommand = regexp.MustCompile(`rollcall member replace ([^\s;,]+)(?: --peer [^\s;,]+)?`)
+	addCommand     = regexp.MustCompile(`rollcall member add [^\s;,]+(?: --peer [^\s;,]+)?`)
 )
 
 // overHTTP is a sentence as its reader can follow it who calls the API over HTTP.

@@ -19,6 +19,7 @@ var ofOthers = regexp.MustCompile(`--[a-z]|\bmetadata\b|\bgRPC\b|\bRPCs?\b|rollc
 var forOthers = map[string]string{
 	"rollcall grant allow %s":                   "an administrator is to run it",
 	"rollcall grant add %s --role %s --on %s":   "an administrator is to run it",
+	"with an --advertise-api of its own":        "it is about how a node is started",
 	"start it with --join in place of --member": "it is about how a node is started",
 	"rollcall serve --node %s --data DIR":       "it is about how a node is started",
 	"(--tls permissive or required)":            "it is about how a node is started",
@@ -148,6 +149,7 @@ func TestOverHTTP(t *testing.T) {
 		"make a token with the role admin first, and show it (--token-file)":                                                      `make a token with the role admin first, and send it with "Authorization: Bearer"`,
 		"wait until that is done (rollcall member list), or go on with --force":                                                   `wait until that is done (GET /api/v1/cluster), or go on with the field "force"`,
 		`not written: n4 is a member already; if that is lost, replace it: rollcall member replace n4; else give it another name`: "not written: n4 is a member already; if that is lost, replace it: POST /api/v1/members/n4:replace; else give it another name",
+		"replace it: rollcall member replace n4 --peer 10.0.0.4:7601; else give the new node another name":                        "replace it: POST /api/v1/members/n4:replace; else give the new node another name",
 		`member "n4" does not exist, so nobody can take its place; add it: rollcall member add n4 --peer HOST:PORT`:               `member "n4" does not exist, so nobody can take its place; add it: POST /api/v1/members`,
 		"remove one first, or add the node as a replica (--replica)":                                                              `remove one first, or add the node as a replica (the field "replica")`,
 		`an administrator can allow it with: rollcall grant add ann --role viewer --on "a"`:                                       `an administrator can allow it with: rollcall grant add ann --role viewer --on "a"`,

@@ -3,6 +3,7 @@ package sse
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
@@ -19,11 +20,14 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/certs"
+	"github.com/rollcallhq/rollcall/internal/tlstest"
 	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/budget"
 	"github.com/rollcallhq/rollcall/server/httpserver"
 	"github.com/rollcallhq/rollcall/server/inprocess"
 	"github.com/rollcallhq/rollcall/server/rest"
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 // calls is a Conn whose streams send what a test says.
@@ -79,7 +83,9 @@ type site struct {
 	*calls
 	streams *Streams
 	handler *rest.Handler
+	port    *httpserver.Server
 	addr    string
+	dial    func() net.Conn    // a connection to addr, on which requests can be written
 	stop    context.CancelFunc // as the node does before handler.Stop
 }
 
@@ -90,6 +96,12 @@ func (noTokens) Token(string) (string, *logv1.Token) { return "", nil }
 func (noTokens) Changed() <-chan struct{}            { return nil }
 
 func newSite(t *testing.T, change func(*Config)) *site {
+	t.Helper()
+	return newSiteOver(t, false, change)
+}
+
+// newSiteOver is newSite with or without TLS.
+func newSiteOver(t *testing.T, secure bool, change func(*Config)) *site {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	ending, stop := context.WithCancel(context.Background())
@@ -112,12 +124,29 @@ func newSite(t *testing.T, change func(*Config)) *site {
 		t.Fatal(err)
 	}
 	s.addr = l.Addr().String()
-	port := httpserver.New(s.handler, 4000, log)
+	if secure {
+		l = tlsport.New(tlsport.Config{
+			Name: "http", Mode: tlsport.Required, Source: tlstest.Open(t, tlstest.NewCA(t, "ca").Issue([]string{"n1"})),
+			ClientCertificate: certs.Optional, Handshakes: tlsport.NewHandshakes(10), Logger: log,
+		}).Listen(l)
+	}
+	s.dial = func() net.Conn {
+		c, err := net.Dial("tcp", s.addr)
+		if err == nil && secure {
+			conn := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+			c, err = conn, conn.Handshake()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	s.port = httpserver.New(s.handler, 4000, log)
 	var done sync.WaitGroup
-	done.Go(func() { _ = port.Serve(l) })
+	done.Go(func() { _ = s.port.Serve(l) })
 	t.Cleanup(func() {
 		s.end()
-		port.Close()
+		s.port.Close()
 		done.Wait()
 		if c := s.streams.Counts(); c.Services != 0 || c.Events != 0 || s.streams.limits.open != 0 || len(s.streams.limits.of) != 0 {
 			t.Errorf("streams are left: %+v", c)

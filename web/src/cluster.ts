@@ -8,11 +8,12 @@ const every = 10_000; // ms
 export interface Standing {
   status: ClusterStatus | null; // newest that came
   self: ClusterStatus | null; // newest of what the node says without asking the others, which may not answer
+  selfAt: number; // ms, when it came
   at: number; // ms, when it came
   error: ApiError | null; // why there is no newer one
 }
 
-let now: Standing = { status: null, self: null, at: 0, error: null };
+let now: Standing = { status: null, self: null, selfAt: 0, at: 0, error: null };
 let listeners: ((s: Standing) => void)[] = [];
 let timer = 0, asking = false, running = false;
 
@@ -38,7 +39,7 @@ export async function askNode(): Promise<void> {
   const before = now;
   const self = await get<ClusterStatus>("cluster", { local_only: true }).catch(() => null);
   if (!self || before !== now) return; // what came meanwhile is newer
-  now = { ...now, self };
+  now = { ...now, self, selfAt: Date.now() };
   tell();
 }
 
@@ -54,7 +55,8 @@ export async function askCluster(): Promise<void> {
   clearTimeout(timer);
   try {
     const status = await get<ClusterStatus>("cluster");
-    now = { status, self: status, at: Date.now(), error: null };
+    const at = Date.now();
+    now = { status, self: status, selfAt: at, at, error: null };
     setCluster(status.cluster_id);
   } catch (err) {
     now = { ...now, error: err as ApiError };

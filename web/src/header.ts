@@ -51,7 +51,7 @@ export function header(): Header {
 
   // What is shown may be old if the stream is lost, if the node does not answer, or if it has no quorum.
   const drawBanner = (): void => {
-    const { status, self, at, error } = standing();
+    const { status, self, selfAt, at, error } = standing();
     let line = "";
     if (connection === "lost") {
       line = `The connection to the node is lost. What is shown is as of ${stamp(since)}, ${past(since)}. The page tries again by itself.`;
@@ -59,7 +59,7 @@ export function header(): Header {
       line = `The node does not answer. What is shown of the cluster is as of ${stamp(at)}, ${past(at)}.`;
     } else if (alone()) {
       const { leader_age_seconds: age, start_time } = self!.members.find((m) => m.member.name === self!.node) ?? {};
-      const old = age !== undefined ? `is ${oneUnit(age)} old` : start_time && `is from before it was started, ${past(Date.parse(start_time))}`;
+      const old = age !== undefined ? `is ${oneUnit(age + (Date.now() - selfAt) / 1000)} old` : start_time && `is from before it was started, ${past(Date.parse(start_time))}`;
       line = `${self!.node} hears no leader, so nothing can be changed and nothing new comes${old ? `: what is shown ${old}` : ""}. See Cluster for why.`;
     }
     banner.hidden = line === "";

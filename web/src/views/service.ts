@@ -28,10 +28,10 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
   const gone = new AbortController();
 
   const head = h("div"), because = h("h2", { hidden: true }, "Why"), problem = h("p.error", { role: "alert" }), reasons = h("ul"), shell = h("ul");
-  // Events have times to the nanosecond: what happened within a millisecond of the slider is shown.
   const go = paced(250, (at: string) => void goTo(at)); // a slider that is dragged has many positions
   const timeline = history(name, gone.signal, (at) => {
     timeline.mark((moment = at));
+    // Events have times to the nanosecond: what happened within a millisecond of the slider is shown.
     go(at ? new Date(at).toISOString().replace("Z", "999999Z") : "");
   }, fail, draw);
   replace(root, h("h1", h("bdi", service(name))), head, problem, timeline.band.el, because, reasons, h("h2", "History"), timeline.el, h("h2", "On the command line"), shell);
@@ -93,16 +93,16 @@ export function mount(root: HTMLElement, params: URLSearchParams, ctx: Ctx): () 
     going = new AbortController();
     const { signal } = going, number = /^\d+$/.test(at);
     try {
-      moment = at && !number ? Date.parse(at) : undefined;
-      timeline.mark(moment);
+      let when = at && !number ? Date.parse(at) : undefined; // not moment: the slider goes on meanwhile
+      timeline.mark((moment = when));
       const answer = at ? await readService(name, number ? { "at.revision": at } : { "at.time": at }, signal) : undefined;
       const gap = answer && !answer.record ? await gapAt(name, answer.revision, signal).catch(() => undefined) : undefined;
       if (number) {
         const e = (await read<ListEvents>("events", { from_revision: at, to_revision: at }, signal)).events[0];
-        timeline.mark((moment = Date.parse((e?.time ?? answer?.record?.status_time)!) || undefined));
+        timeline.mark((moment = when = Date.parse((e?.time ?? answer?.record?.status_time)!) || undefined));
       }
       if (signal.aborted) return;
-      past = answer && { ...answer, time: moment, gap };
+      past = answer && { ...answer, time: when, gap };
       ctx.setParams({ at: answer?.record ? String(answer.revision) : at });
       text(problem, "");
       draw();
