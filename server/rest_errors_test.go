@@ -106,6 +106,20 @@ func TestRESTErrors(t *testing.T) {
 	}
 }
 
+// TestRESTNamesAPathAsItWasSent: a colon of a route that was sent as %3A makes another path. What is said of it shows that.
+func TestRESTNamesAPathAsItWasSent(t *testing.T) {
+	n := web(t, single(t, webWrites))
+	for _, tc := range []struct{ method, path, reason string }{
+		{"GET", "/api/v1/services%3Awatch", "NO_ROUTE"},
+		{"POST", "/api/v1/members/n1%3Apromote", "METHOD_NOT_ALLOWED"},
+	} {
+		got := n.ask(tc.method, tc.path, "")
+		if got.at("reason") != tc.reason || !strings.Contains(got.at("message"), `"`+tc.path+`"`) {
+			t.Errorf("%s %s: %v", tc.method, tc.path, got)
+		}
+	}
+}
+
 // TestRESTGivesEachChangeARequestID: who is told that the outcome is unknown can repeat the change with it.
 func TestRESTGivesEachChangeARequestID(t *testing.T) {
 	n := web(t, single(t, webWrites))

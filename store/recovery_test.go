@@ -38,6 +38,12 @@ func TestNoNodeStartsWhereARecoveryWasCutOff(t *testing.T) {
 	if _, err := store.OpenDirectory(d.path, "n1"); err == nil || !strings.Contains(err.Error(), `run "rollcall recover --data `+d.path+`" again`) {
 		t.Errorf("a node starts: %v", err)
 	}
+	if _, err := store.Restore("a.snapshot", store.Restoration{Path: d.path, Node: "n1"}); err == nil || !strings.Contains(err.Error(), `run "rollcall recover --data `+d.path+`" again`) {
+		t.Errorf("a backup is restored there: %v", err)
+	}
+	if _, _, err := store.OpenDamaged(d.path); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), `run "rollcall recover --data `+d.path+`" again`) {
+		t.Errorf("what is missing is not told: %v", err)
+	}
 	if _, err := os.Lstat(d.path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a directory was made: %v", err)
 	}

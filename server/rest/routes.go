@@ -142,11 +142,11 @@ func (h *Handler) unrouted(w http.ResponseWriter, r *http.Request) {
 	if allowed := h.allowed(r); len(allowed) > 0 {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		WriteError(w, r, refuse(http.StatusMethodNotAllowed, codes.Unimplemented, ReasonMethod,
-			"%s is not possible at %s; possible: %s", rpcerror.QuoteShort(callOf(r.Context()).req.Method), rpcerror.QuoteShort(r.URL.Path), strings.Join(allowed, ", ")))
+			"%s is not possible at %s; possible: %s", rpcerror.QuoteShort(callOf(r.Context()).req.Method), rpcerror.QuoteShort(r.URL.EscapedPath()), strings.Join(allowed, ", ")))
 		return
 	}
 	WriteError(w, r, refuse(http.StatusNotFound, codes.NotFound, ReasonNoRoute,
-		"there is nothing at %s; GET /api/v1/openapi.json says what there is", rpcerror.QuoteShort(r.URL.Path)))
+		"there is nothing at %s; GET /api/v1/openapi.json says what there is", rpcerror.QuoteShort(r.URL.EscapedPath())))
 }
 
 // options answers what a path takes. It says nothing to pages of other sites (CORS): they get nothing here.
