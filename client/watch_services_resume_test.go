@@ -276,21 +276,33 @@ func tellServices(t *testing.T, story []step) (given []client.ServicesUpdate, f 
 	return given, f, err
 }
 
+func shownOf(r *rollcallv1.ServiceRecord) string {
+	return fmt.Sprint(r.GetReport().GetRevision(), r.GetStatus(), r.GetOverride().GetRevision())
+}
+
+// shownAt is what the registry has as of a revision. f.mu is held.
+func shownAt(f *fakeCluster, revision int64) map[string]string {
+	shown := map[string]string{}
+	for _, e := range f.events[:revision] {
+		if r := f.record(e.service, revision); e.service != "" && r != nil {
+			shown[e.service] = shownOf(r)
+		}
+	}
+	return shown
+}
+
 // checkServices holds what a watch of services gave against the log.
 func checkServices(given []client.ServicesUpdate, f *fakeCluster) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	have, revision := map[string]string{}, int64(0)
-	show := func(r *rollcallv1.ServiceRecord) string {
-		return fmt.Sprint(r.GetReport().GetRevision(), r.GetStatus(), r.GetOverride().GetRevision())
-	}
 	for i, u := range given {
 		if u.Reset || u.Revision < revision {
 			return fmt.Errorf("update %d goes back from %d to %d (reset: %v)", i, revision, u.Revision, u.Reset)
 		}
 		revision = u.Revision
 		for _, r := range u.Services {
-			have[r.GetService()] = show(r)
+			have[r.GetService()] = shownOf(r)
 		}
 		for _, name := range u.Deleted {
 			if _, known := have[name]; !known {
@@ -301,12 +313,7 @@ func checkServices(given []client.ServicesUpdate, f *fakeCluster) error {
 		if !u.Synced {
 			continue
 		}
-		want := map[string]string{}
-		for _, e := range f.events[:revision] {
-			if r := f.record(e.service, revision); e.service != "" && r != nil {
-				want[e.service] = show(r)
-			}
-		}
+		want := shownAt(f, revision)
 		if !maps.Equal(have, want) {
 			return fmt.Errorf("update %d is synced at %d; given is %v, the registry has %v", i, revision, have, want)
 		}
@@ -314,10 +321,8 @@ func checkServices(given []client.ServicesUpdate, f *fakeCluster) error {
 	if len(given) == 0 || !given[len(given)-1].Synced {
 		return fmt.Errorf("the last of %d updates is not synced", len(given))
 	}
-	for i := revision; i < int64(len(f.events)); i++ {
-		if f.events[i].service != "" {
-			return fmt.Errorf("it stays at %d of %d", revision, len(f.events))
-		}
+	if end := shownAt(f, int64(len(f.events))); !maps.Equal(have, end) {
+		return fmt.Errorf("in the end given is %v, the registry has %v", have, end)
 	}
 	return nil
 }

@@ -428,7 +428,7 @@ var families = []family{
 			e(float64(r.SSE.Services), "services")
 			e(float64(r.SSE.Events), "events")
 		}},
-	{"rollcall_sse_refused_total", "Watches over HTTP that were refused, by the limit that was reached: node (half of --max-http-connections) or address (100 of one address).", counter, []string{"limit"},
+	{"rollcall_sse_refused_total", "Watches over HTTP that were refused, by the limit that was reached: node (half of --max-http-connections) or address (100 of one address; of IPv6, of its network of 64 bits).", counter, []string{"limit"},
 		func(r Reading, e emit) {
 			e(float64(r.SSE.RefusedAll), "node")
 			e(float64(r.SSE.RefusedAddress), "address")

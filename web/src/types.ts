@@ -75,6 +75,7 @@ export interface Rule {
   actor?: Actor;
   time?: string;
   revision?: number;
+  // Counted in lists. The answer to a rule that was set has them only if it is broken.
   needed: number;
   serving: number;
   total: number;
