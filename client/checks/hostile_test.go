@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"bufio"
 	"compress/gzip"
 	"context"
 	"crypto/ecdsa"
@@ -181,7 +182,10 @@ func TestHTTPEndlessHeaders(t *testing.T) {
 		"HTTP/1.1 103 Early Hints\r\n\r\n":                      "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n": "1;x=" + strings.Repeat("x", 1000) + "\r\ny\r\n",
 	} {
-		err := within(t, HTTP("x", "http://"+listen(t, func(conn net.Conn) { drip(conn, head, line) })), 20*time.Second)
+		err := within(t, HTTP("x", "http://"+listen(t, func(conn net.Conn) {
+			http.ReadRequest(bufio.NewReader(conn))
+			drip(conn, head, line)
+		})), 20*time.Second)
 		if err == nil && !strings.Contains(head, "chunked") {
 			t.Errorf("%q without end is well", head+line)
 		}

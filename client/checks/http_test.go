@@ -130,6 +130,7 @@ func TestHTTPThatHangs(t *testing.T) {
 // TestHTTPSlowDrip: each byte comes in time, the answer does not.
 func TestHTTPSlowDrip(t *testing.T) {
 	url := "http://" + listen(t, func(conn net.Conn) {
+		http.ReadRequest(bufio.NewReader(conn)) // who answers before he is asked does not speak HTTP
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
