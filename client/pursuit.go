@@ -30,7 +30,7 @@ type pursuit struct {
 	// refused is a node's final word on one try of a write, while others were under way that may do it. Nothing more
 	// is tried then.
 	refused *Error
-	renewed bool // another try was made, because the token is another one than that which a node refused
+	renewed uint64 // generation of the first token with which tries are made in place of one that a node refused; 0: none
 
 	hedging // unused until an endpoint is silent
 }
@@ -163,8 +163,8 @@ func (p *pursuit) ended(a *attempt, t try) (settled bool, err *Error) {
 	v, w := p.op.judge(t)
 	f := p.op.failed(a.e, t.err, w)
 	cause := p.c.over(p.ctx)
-	if v == verdictFinal && !p.renewed && cause == nil && p.c.renewedToken(p.ctx, f, t.credential) {
-		v, p.renewed = verdictRetry, true
+	if v == verdictFinal && cause == nil && p.hasOtherToken(f, t.credential) {
+		v = verdictRetry
 	}
 	p.c.cfg.Logger.LogAttrs(p.ctx, slog.LevelDebug, "an endpoint did not settle a call", slog.String("endpoint", a.e.address), slog.Any("error", f))
 	if (w == WrittenUnknown || t.stuck) && !p.chosen {
@@ -182,6 +182,18 @@ func (p *pursuit) ended(a *attempt, t try) (settled bool, err *Error) {
 		p.latest = f
 	}
 	return p.conclude(f, cause)
+}
+
+// hasOtherToken reports whether f is a node's refusal of a token in whose place there is another one now, once for a call:
+// all tries that were under way with the one before are made again, those with the other one are not.
+func (p *pursuit) hasOtherToken(f *Error, used uint64) bool {
+	if p.renewed > 0 && used >= p.renewed || !p.c.renewedToken(p.ctx, f, used) {
+		return false
+	}
+	if p.renewed == 0 {
+		p.renewed = used + 1
+	}
+	return true
 }
 
 // mayBeDone notes that an attempt of a write failed with f and may have done it all the same.

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/rollcallhq/rollcall/api/rollcall/accesstoken"
 	"github.com/rollcallhq/rollcall/client"
 )
@@ -209,4 +211,34 @@ func TestTokensThatAreAllRefused(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A write whose first try and its hedge were both refused for the token that has been exchanged is made with the other one.
+func TestATokenIsExchangedBeneathAHedgedWrite(t *testing.T) {
+	for _, apart := range []time.Duration{0, time.Millisecond, hedge} {
+		synctest.Test(t, func(t *testing.T) {
+			f := startGuarded(t, 2)
+			file, token := newTokenFile(t)
+			c := f.guardedClient(t, file)
+			revoked := refusal(codes.Unauthenticated, client.ReasonTokenRevoked, map[string]string{"written": "no"})
+			const first = 2 * hedge
+			for i, n := range f.nodes {
+				after := []time.Duration{first, first - hedge + apart}[i]
+				n.onWrite = func(ctx context.Context, call int) error {
+					if call > 1 {
+						return nil
+					}
+					return answerAfter(after, revoked)(ctx, call)
+				}
+			}
+			var other accesstoken.Token
+			time.AfterFunc(hedge+time.Millisecond, func() { other = file.exchange() })
+			if err := set(t.Context(), c, client.WriteOptions{}); err != nil {
+				t.Errorf("%v apart: %v", apart, err)
+			}
+			if used := f.used("SetServingStatus"); len(used) < 3 || used[1] != "SetServingStatus "+token.ID() || used[2] != "SetServingStatus "+other.ID() {
+				t.Errorf("%v apart: %q", apart, used)
+			}
+		})
+	}
 }

@@ -68,10 +68,10 @@ func TestMetadataIsUnderstoodOrRefused(t *testing.T) {
 	n := single(t)
 	n.registry.set("svc", serving)
 	for key, tt := range map[string]struct{ value, message string }{
-		"rollcall-min-revison":    {"1", "not a metadata key"},
-		"rollcall-":               {"1", "not a metadata key"},
-		"rollcall-revision":       {"1", "not a metadata key"},
-		"rollcall-age-ms":         {"1", "not a metadata key"},
+		"rollcall-min-revison":    {"1", "is not known; rollcall-consistency"},
+		"rollcall-":               {"1", "is not known; rollcall-consistency"},
+		"rollcall-revision":       {"1", "is not known; rollcall-consistency"},
+		"rollcall-age-ms":         {"1", "is not known; rollcall-consistency"},
 		"rollcall-consistency":    {"Linearizable", "must be local or linearizable"},
 		"Rollcall-Consistency":    {"", "must be local or linearizable"},
 		"rollcall-max-staleness":  {"2", "must be a duration"},

@@ -111,7 +111,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"override set --break-glass", "override set --dry-run", "override set --for", "override set --forever",
 		"probe --addr", "probe --gzip", "probe --rpc-header", "probe --service", "probe --tls", "probe --tls-ca-cert", "probe --tls-client-cert", "probe --tls-client-key",
 		"probe --tls-no-verify", "probe --tls-server-name", "probe --user-agent", "probe --verbose",
-		"recover --committed-only", "recover --dry-run", "recover --inspect",
+		"recover --committed-only", "recover --dry-run", "recover --force", "recover --inspect",
 		"resume --break-glass", "resume --dry-run",
 		"role remove --dry-run", "role set --dry-run",
 		"rule add --dry-run", "rule add --enforce-reports", "rule add --min", "rule add --percent", "rule remove --dry-run",

@@ -33,6 +33,7 @@ var forOthers = map[string]string{
 	"--max-connections":                         "it stands in the log",
 	"which is this node's --health-list-limit":  "grpc.health.v1 is not reachable over HTTP",
 	"use rollcall.v1.Registry.ListServices":     "grpc.health.v1 is not reachable over HTTP",
+	"start it with --join and the peer address": "it is about how a node is started",
 	`"rollcall resume" ends it`:                 "a problem of the cluster, which is worded as in the command line",
 	`"rollcall recover --help"`:                 "a problem of the cluster, which is worded as in the command line",
 	`"rollcall lease release-guard" lets them`:  "a problem of the cluster, which is worded as in the command line",
