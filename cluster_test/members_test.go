@@ -47,10 +47,11 @@ func (p *process) wipe() {
 	}
 }
 
-// members are the members as a node that answers tells them, by name; nil if none answers.
+// members are the members as the leader tells them, by name; nil if none leads. Others may not have applied yet what was
+// acknowledged.
 func (c *processes) members(ctx context.Context) map[string]*rollcallv1.MemberStatus {
 	for _, p := range c.nodes {
-		if !p.running() {
+		if !p.running() || p.check(ctx, rollcallv1.OwnLeader) != serving {
 			continue
 		}
 		res, err := rollcallv1.NewClusterClient(p.dial()).GetStatus(ctx, &rollcallv1.GetStatusRequest{})
