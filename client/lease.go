@@ -78,20 +78,22 @@ type Lease struct {
 	closed   chan struct{} // closed when Close is done
 	closeErr error         // set before
 
-	mu       sync.Mutex // guards what follows
-	state    LeaseState
-	id       string // "": none
-	cluster  string // that granted it
-	renewal  *renewal.Renewal
-	closing  bool // Close was called: nothing more is taken
-	flushing bool // and what was taken is still to be written, if need be under a new lease
-	working  bool // work runs
-	telling  bool // tellAll runs
-	events   []LeaseEvent
-	services map[string]*leased
-	dirty    []*leased // those to be written, in the order in which they came
-	written  bool      // something, since all was written
-	lastErr  error     // of what work does, since it last did it
+	mu      sync.Mutex // guards what follows
+	state   LeaseState
+	id      string // "": none
+	cluster string // that granted it
+	// credential is the generation of the token with which it was granted: it belongs to that identity. 0: none.
+	credential uint64
+	renewal    *renewal.Renewal
+	closing    bool // Close was called: nothing more is taken
+	flushing   bool // and what was taken is still to be written, if need be under a new lease
+	working    bool // work runs
+	telling    bool // tellAll runs
+	events     []LeaseEvent
+	services   map[string]*leased
+	dirty      []*leased // those to be written, in the order in which they came
+	written    bool      // something, since all was written
+	lastErr    error     // of what work does, since it last did it
 }
 
 // KeepLease returns a lease that is granted in the background, and kept until Close. It does not wait for the

@@ -297,7 +297,8 @@ func (l *Lease) settleGroup(g *group, err error) error {
 	credential := l.c.credential()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	refused := isRefusal(err) && !IsLeaseLost(err)
+	lost := IsLeaseLost(err) || l.isAnothers(g.lease, err, credential)
+	refused := isRefusal(err) && !lost
 	later := time.Now().Add(retryPause(g.services[0].refusals, err)) // the same for all, so that they stay together
 	for i, s := range g.services {
 		s.busy = false
@@ -332,7 +333,7 @@ func (l *Lease) settleGroup(g *group, err error) error {
 	case err == nil:
 		l.written, l.lastErr = true, nil
 		return nil
-	case IsLeaseLost(err):
+	case lost:
 		l.lose(g.lease, err)
 		return nil
 	}
@@ -345,6 +346,13 @@ func (l *Lease) settleGroup(g *group, err error) error {
 		return nil // each report waits by itself
 	}
 	return err
+}
+
+// isAnothers reports whether a report under the lease was denied because the calls have another token now than when it
+// was granted, and maybe another identity with it, to which a lease is granted anew; or was, meanwhile. l.mu is held.
+func (l *Lease) isAnothers(id string, err error, credential uint64) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Reason == ReasonDenied && (id != l.id || credential != l.credential)
 }
 
 // failed tells a failure.
@@ -390,6 +398,7 @@ func (g *grant) try() error {
 		g.begun = time.Now()
 	}
 	return l.call(func(ctx context.Context) error {
+		credential := l.c.credential()
 		resp, err := l.c.GrantLease(ctx, l.terms, WriteOptions{
 			Reason: l.o.Reason, Actor: l.o.Actor, RequestID: g.requestID, Cluster: l.o.Cluster,
 		})
@@ -406,7 +415,7 @@ func (g *grant) try() error {
 			return err
 		}
 		id := resp.GetLeaseId()
-		l.id, l.cluster, l.state, l.lastErr = id, resp.GetClusterId(), LeaseHeld, nil
+		l.id, l.cluster, l.credential, l.state, l.lastErr = id, resp.GetClusterId(), credential, LeaseHeld, nil
 		l.renewal = l.c.renewer.Add(id, renewal.Options{
 			TTL: l.terms.TTL, Lived: time.Since(g.begun), Cluster: l.cluster,
 			Tell: func(change renewal.Change) { l.onRenewal(id, change) },

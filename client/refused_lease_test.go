@@ -1,12 +1,16 @@
 package client_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
 )
@@ -138,6 +142,47 @@ func TestALeaseGoesOnWithAnotherToken(t *testing.T) {
 			wantStatus(t, f, "shop/cart", serving)
 			wantTold(t, k, "failed, granted, reported")
 		})
+	})
+}
+
+// A token that is exchanged between the grant and a report may be another identity's, which is denied what it reports under
+// the lease: it gets a lease of its own at once, and nothing has failed. What it is denied under its own has.
+func TestALeaseOfTheTokenBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startGuarded(t, 1)
+		file, _ := newTokenFile(t)
+		k := keep(t, f, f.guardedClient(t, file), client.KeepOptions{})
+		k.report(t, "shop/cart", serving)
+		var denials atomic.Int32
+		f.do(func() {
+			f.nodes[0].onWrite = func(context.Context, int) error {
+				if denials.Add(-1) < 0 {
+					return nil
+				}
+				return refusal(codes.PermissionDenied, client.ReasonDenied, map[string]string{"written": "no", "identity": "token:ci", "verb": "report", "name": "*"})
+			}
+		})
+		file.exchange()
+		time.Sleep(2 * time.Second) // the file is read once a second
+		denials.Store(1)
+		began := time.Now()
+		k.report(t, "shop/cart", notServing)
+		wantTold(t, k, "granted, reported, lost, granted, reported")
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+		file.exchange()
+		time.Sleep(2 * time.Second)
+		denials.Store(3) // of both, then of one each
+		if err := k.ReportBatch(within(t, time.Minute), []client.Report{{Service: "shop/cart", Status: serving}, {Service: "shop/more", Status: serving}}); err != nil {
+			t.Errorf("two of them: %v", err)
+		}
+		wantTold(t, k, "granted, reported, lost, granted, reported, lost, granted, reported")
+		denials.Store(1)
+		if err := k.Report(within(t, time.Minute), "shop/cart", notServing, ""); !client.IsDenied(err) {
+			t.Errorf("denied under its own lease: %v", err)
+		}
+		wantTold(t, k, "granted, reported, lost, granted, reported, lost, granted, reported, failed")
 	})
 }
 
