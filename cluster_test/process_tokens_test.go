@@ -306,7 +306,11 @@ func clientsToken(t *testing.T, s *secured) {
 		}
 	}})
 	must(t, err)
-	defer kept.Close(context.WithoutCancel(ctx))
+	defer func() {
+		cancel()
+		all.Wait() // else the watch sees how it ends
+		_ = kept.Close(context.WithoutCancel(ctx))
+	}()
 	must(t, kept.Report(ctx, "app/kept", client.Serving, "up"))
 
 	// Writes, reads and a watch.
