@@ -297,7 +297,7 @@ func (l *Lease) settleGroup(g *group, err error) error {
 	credential := l.c.credential()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lost := IsLeaseLost(err) || l.isAnothers(g.lease, err, credential)
+	lost := IsLeaseLost(err) || l.isAnothers(err, credential)
 	refused := isRefusal(err) && !lost
 	later := time.Now().Add(retryPause(g.services[0].refusals, err)) // the same for all, so that they stay together
 	for i, s := range g.services {
@@ -348,11 +348,11 @@ func (l *Lease) settleGroup(g *group, err error) error {
 	return err
 }
 
-// isAnothers reports whether a report under the lease was denied because the calls have another token now than when it
-// was granted, and maybe another identity with it, to which a lease is granted anew; or was, meanwhile. l.mu is held.
-func (l *Lease) isAnothers(id string, err error, credential uint64) bool {
+// isAnothers reports whether a report under the lease was denied when the calls had another token than when it was
+// granted, and maybe another identity with it, to which a lease is granted anew; l.mu is held.
+func (l *Lease) isAnothers(err error, credential uint64) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && e.Reason == ReasonDenied && (id != l.id || credential != l.credential)
+	return ok && e.Reason == ReasonDenied && credential != l.credential
 }
 
 // failed tells a failure.
