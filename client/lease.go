@@ -179,7 +179,7 @@ func (l *Lease) onRenewal(id string, change renewal.Change) {
 	switch {
 	case l.id != id || l.state == LeaseClosed:
 	case change.Refused:
-		l.noteFailure("", change.Err)
+		l.noteFailure("", change.Err, false)
 	case change.State == renewal.Held:
 		l.state = LeaseHeld
 		l.tell(LeaseEvent{Type: LeaseRenewedAgain, LeaseID: id})

@@ -46,6 +46,9 @@ type LeaseEvent struct {
 	Revision int64
 	Service  string // of LeaseFailed, if it is about one
 	Err      error  // of LeaseFailed; of LeaseBecameOverdue and LeaseWasLost what went wrong, if that is known
+	// Refused, of LeaseFailed, says that who waited for the report was told Err: it does not pass by itself, and is
+	// tried again less and less often.
+	Refused bool
 }
 
 // maxWaitingEvents bounds what waits for OnEvent.

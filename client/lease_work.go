@@ -341,7 +341,7 @@ func (l *Lease) settleGroup(g *group, err error) error {
 	if len(g.reports) == 1 {
 		service = g.reports[0].Service
 	}
-	l.noteFailure(service, err)
+	l.noteFailure(service, err, refused)
 	if refused {
 		return nil // each report waits by itself
 	}
@@ -359,15 +359,15 @@ func (l *Lease) isAnothers(err error, credential uint64) bool {
 func (l *Lease) failed(service string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.noteFailure(service, err)
+	l.noteFailure(service, err, false)
 }
 
-func (l *Lease) noteFailure(service string, err error) {
+func (l *Lease) noteFailure(service string, err error, refused bool) {
 	if l.life.Err() != nil {
 		return // Close ended it
 	}
 	l.lastErr = err
-	l.tell(LeaseEvent{Type: LeaseFailed, LeaseID: l.id, Service: service, Err: err})
+	l.tell(LeaseEvent{Type: LeaseFailed, LeaseID: l.id, Service: service, Err: err, Refused: refused})
 }
 
 // call makes one call, as one of a bounded number.
@@ -405,8 +405,9 @@ func (g *grant) try() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if err != nil {
-			l.noteFailure("", err)
-			if isRefusal(err) {
+			refused := isRefusal(err)
+			l.noteFailure("", err, refused)
+			if refused {
 				l.settleAll(err)
 			}
 			if !IsUnknown(err) || time.Since(g.begun) >= repeatFor {

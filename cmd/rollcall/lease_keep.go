@@ -131,7 +131,7 @@ type leaseChange struct {
 	Until    time.Time // it surely lives until then; zero: nothing is sure
 	Revision int64     // of the event that granted it
 	Service  string    // that could not be reported
-	First    bool      // it was to be reported for the first time: if it is refused, nothing is tried again
+	Ends     bool      // it was refused when it was to be reported for the first time: nothing is tried again
 	Err      error
 	Words    string   // for people, instead of the usual ones
 	Names    []string // for -o name; none: the lease
@@ -183,7 +183,7 @@ func (c *leaseChange) text(why string) string {
 		return lease + " overdue: no renewal was acknowledged for its whole ttl, it may be lost"
 	case c.Change == leaseLost:
 		return lease + " lost: it has ended, or never was"
-	case c.Change == leaseFailed && c.First:
+	case c.Ends:
 		return fmt.Sprintf("%s: %s is not reported: %s", lease, format.Service(c.Service), why)
 	case c.Change == leaseFailed && c.Service != "":
 		return fmt.Sprintf("%s: %s is not reported, it is tried again: %s", lease, format.Service(c.Service), why)

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -234,6 +236,49 @@ func TestSetSaysHowALeasedReportBreaksARule(t *testing.T) {
 		}
 		run("set", "host1/a", "down", "--ttl", "10s").want(t, 1, "", "rollcall: not written: breaks host1-min (host1/*: 1 needed, 0 of 1 would serve); to do it all the same: --break-glass host1-min and a --reason\n")
 	})
+}
+
+// slow is output that takes a second for each write.
+type slow struct{ w io.Writer }
+
+func (s slow) Write(p []byte) (int, error) {
+	time.Sleep(time.Second) // of the bubble
+	return s.w.Write(p)
+}
+
+// A first report that is refused ends the lease before its events are written where the output is slow.
+func TestSetTellsWhatEndedItToASlowReader(t *testing.T) {
+	for _, stop := range []string{"not_serving", "withdraw", "leave"} {
+		for reports, told := range map[string][]string{
+			"host1/a=down":                           {leaseGranted, leaseFailed + " host1/a"},
+			"host1/a=down host1/b=down host2/c=down": {leaseGranted, leaseFailed + " host1/a", leaseFailed + " host1/b"},
+		} {
+			virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
+				run("set", "host1/a", "up").want(t, 0, "…", "")
+				run("set", "host1/b", "up").want(t, 0, "…", "")
+				run("rule", "add", "host1-min", "host1/*", "--min", "2", "--enforce-reports").want(t, 0, "…", "")
+				var out growing
+				args := append(append([]string{"set"}, strings.Fields(reports)...), "--ttl", "10s", "--keep-alive", "--on-stop", stop, "-o", "json")
+				if end := goOn(t, f, slow{&out}, args...).end(); end.code != exitNotDone {
+					t.Errorf("%s --on-stop %s: %d %s", reports, stop, end.code, end.stderr)
+				}
+				if stop != "leave" { // which tries to leave the reports to the end
+					told = append(told, leaseRevoked)
+				}
+				var changes []string
+				for line := range strings.Lines(out.String()) {
+					var change leaseChangeJSON
+					if err := json.Unmarshal([]byte(line), &change); err != nil {
+						t.Fatal(err)
+					}
+					changes = append(changes, strings.TrimSpace(change.Change+" "+change.Service))
+				}
+				if !slices.Equal(changes, told) {
+					t.Errorf("%s --on-stop %s: %q; want %q", reports, stop, changes, told)
+				}
+			})
+		}
+	}
 }
 
 // What is refused ends it; what may come goes on.

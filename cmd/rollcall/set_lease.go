@@ -117,7 +117,7 @@ func (l *setLease) keep(a *app, cmd *cobra.Command, changes []client.Change, opt
 	}
 	silent := a.noteSilence(ctx, c)
 	defer silent()
-	k := &keeping{a: a, l: l, changes: changes}
+	k := &keeping{a: a, l: l, changes: changes, refused: map[string]bool{}}
 	lease, err := c.KeepLease(options, client.KeepOptions{Reason: o.Reason, Actor: o.Actor, Cluster: o.Cluster, OnStop: client.OnStop(l.onStop), OnEvent: k.happened})
 	if err != nil {
 		return invalid("%w", err)
@@ -128,6 +128,7 @@ func (l *setLease) keep(a *app, cmd *cobra.Command, changes []client.Change, opt
 	}
 	if err := lease.ReportBatch(ctx, reports); err != nil {
 		if ctx.Err() != nil {
+			k.interrupted.Store(true)
 			err = &failure{exit: exitNotDone, code: codes.Canceled, reason: reasonInterrupted, err: fmt.Errorf("interrupted: %s not done", l.what(changes))}
 		}
 		return k.abandon(ctx, lease, err)
@@ -171,13 +172,16 @@ type keeping struct {
 	a       *app
 	l       *setLease
 	changes []client.Change
-	begun   bool        // everything was reported once
-	ending  atomic.Bool // the first report failed: what happens from here on is not told
+	begun   bool // everything was reported once
+	// What ends the lease is the last that is told of it: first reports that were refused, each once, or an interrupt.
+	refused     map[string]bool // by service; "" for the grant
+	interrupted atomic.Bool
 }
 
 // happened prints what becomes of the lease. An error of the output is reported at the end: see finish.
 func (k *keeping) happened(e client.LeaseEvent) {
-	if k.ending.Load() {
+	ends := e.Refused && !k.begun
+	if k.interrupted.Load() || k.refused[e.Service] || len(k.refused) > 0 && !ends {
 		return
 	}
 	change := leaseChange{LeaseID: e.LeaseID, Service: e.Service, Err: e.Err}
@@ -205,7 +209,13 @@ func (k *keeping) happened(e client.LeaseEvent) {
 	case client.LeaseRenewedAgain:
 		change.Change, change.Words = leaseRenewed, "renewed again"
 	case client.LeaseFailed:
-		change.Change, change.First = leaseFailed, e.Service != "" && !k.begun
+		change.Change, change.Ends = leaseFailed, ends
+		if ends {
+			k.refused[e.Service] = true
+		}
+		if ends && e.Service == "" {
+			return // said at the end
+		}
 	default:
 		return // of a newer client
 	}
@@ -238,7 +248,6 @@ func (k *keeping) reports() string {
 
 // abandon ends a lease whose first report failed, and returns what to say of why. ctx may be over.
 func (k *keeping) abandon(ctx context.Context, lease *client.Lease, why error) error {
-	k.ending.Store(true)
 	f := k.a.explain(doing(k.l.what(k.changes), why))
 	if len(f.broken) > 0 {
 		f.next = "to do it all the same, report without --keep-alive: --break-glass " + explain.Names(f.broken) + " and a --reason; \"rollcall lease keep-alive\" renews its lease then"

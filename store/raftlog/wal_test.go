@@ -141,7 +141,11 @@ func TestWALDropsAnAppendThatWasCutShort(t *testing.T) {
 				clear(bad[from:to])
 				return bad
 			}
-			for from := start; from < length; from++ {
+			end := length - 1 // of what is cut for sure
+			for setBits(whole[end:length]) < 2 {
+				end--
+			}
+			for from := start; from <= end; from++ {
 				bad := cut(from, length)
 				scan := scanSegment(bad)
 				if scan.end != start {
@@ -153,7 +157,7 @@ func TestWALDropsAnAppendThatWasCutShort(t *testing.T) {
 			}
 			// On disk, at some of them; and any sector may be missing, not only the last ones.
 			var states [][]byte
-			for from := start; from < length; from += 301 {
+			for from := start; from <= end; from += 301 {
 				states = append(states, cut(from, length))
 			}
 			for from := start; from < length; from = (from/sector + 1) * sector {
@@ -171,6 +175,15 @@ func TestWALDropsAnAppendThatWasCutShort(t *testing.T) {
 			}
 		})
 	}
+}
+
+// setBits counts what a cut would take away. If it is a single bit of the checksum at the end, nobody can tell it from
+// a bit that flipped, and damage is the safe answer. No disk cuts there: a commit frame is within one sector.
+func setBits(data []byte) (n int) {
+	for _, b := range data {
+		n += bits.OnesCount8(b)
+	}
+	return n
 }
 
 // What is left of a dropped append behind the next one, which fills the hole that gave it away, must
