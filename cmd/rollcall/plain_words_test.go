@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -80,11 +81,13 @@ func TestEveryCommandIsTriedWithBadInput(t *testing.T) {
 	})
 }
 
-// No wrong value of any flag of any command, given as a flag or as its variable, is answered in Go's words.
+// No wrong value of any flag of any command, given as a flag or as its variable, is answered in Go's words. A flag that
+// commands share is the same code in all: after the first of them, each is given two of the values.
 func TestWrongValuesOfFlagsInPlainWords(t *testing.T) {
 	values := []string{"", "abc", "5", "5x", "-1", "1e9", "0x", "99999999999999999999", "-99999999999999999999", `"`, `a"b`, "[", "\x00", "\n", "ä", "=", ",", "10000000h", "1.5d", "a:b:c", "2026-13-01", "%s%d"}
 	dead := closedPort()
-	for _, line := range append(append([]string{}, asking...), offline...) {
+	tried := map[string]int{}
+	for i, line := range append(append([]string{}, asking...), offline...) {
 		cmd, _, err := testRoot().Find(strings.Fields(line))
 		if err != nil {
 			t.Fatal(err)
@@ -92,6 +95,11 @@ func TestWrongValuesOfFlagsInPlainWords(t *testing.T) {
 		for _, f := range flagsOf(cmd) {
 			if f.Value.Type() == "bool" && f.Name == "help" {
 				continue
+			}
+			values := values
+			which := fmt.Sprint(f.Name, f.Usage, f.Annotations)
+			if tried[which]++; tried[which] > 3 {
+				values = []string{values[i%len(values)], values[(i+len(values)/2)%len(values)]}
 			}
 			for _, value := range values {
 				args := append(strings.Fields(line), "--"+f.Name+"="+value)

@@ -172,15 +172,16 @@ func takeFlagsOnce(root *cobra.Command, group string) {
 func hideGlobals(root *cobra.Command) {
 	hideTableFlags(root)
 	for _, path := range []string{"dev", "serve", "agent", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
-		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
+		cmd := find(root, path)
+		hideGlobal(cmd, root, "endpoints", "output", "timeout", tokenFlagName)
 		if path != "serve" { // which has flags of these names of its own
-			hideGlobal(find(root, path), root, tlsFlagNames...)
+			hideGlobal(cmd, root, tlsFlagNames...)
 		}
-		hideGlobal(find(root, path), root, tokenFlagName)
 	}
 	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "recover", "bench", "override", "rule", "lease", "auth", "token", "token generate", "role", "grant", "member", "cert", "cert ca", "cert node", "cert client"} {
-		hideGlobal(find(root, path), root, "endpoints", "timeout", tokenFlagName)
-		hideGlobal(find(root, path), root, tlsFlagNames...)
+		cmd := find(root, path)
+		hideGlobal(cmd, root, "endpoints", "timeout", tokenFlagName)
+		hideGlobal(cmd, root, tlsFlagNames...)
 	}
 }
 

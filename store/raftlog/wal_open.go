@@ -1,7 +1,6 @@
 package raftlog
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -161,7 +160,7 @@ func readWAL(path string, meta walMeta, visit func(*raft.Log) error) error {
 // failed, may have left its last append in the system's memory only, where it would be taken for
 // stored. What a crash left of an append after that becomes zeros.
 func settle(name string, data []byte, scan segmentScan) error {
-	written := bytes.TrimRight(data, "\x00")
+	written := withoutZeros(data)
 	if len(written) == 0 {
 		return nil
 	}
