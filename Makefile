@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients rest-client hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips examples manifests dashboard web web-check web-test web-axe web-perf clean
+.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients rest-client hostile lint proto tables verify soak powerloss lease-pauses histories members leases failover stalls flips image examples manifests dashboard web web-check web-test web-axe web-perf clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -63,6 +63,9 @@ flips: ## FLIPS times a cell of instances is switched off and on under 2,000 cal
 
 examples: ## runs every example against rollcall dev; the first time SQLite is compiled, about a minute
 	cd examples && $(GO) test -count=1 ./...
+
+image: ## what the Dockerfile of deploy/docker makes, made with the tools of this machine and run as a container runtime does; needs root
+	ROLLCALL_IMAGE=1 $(GO) test -count=1 -v -run 'TestImage$$' ./deploy/docker
 
 manifests: ## the manifests of deploy/kubernetes against Kubernetes' own types, and the rules between them
 	cd deploy/kubernetes && $(GO) test -count=1 ./...

@@ -205,7 +205,7 @@ func TestVirtualResolverFlips(t *testing.T) {
 
 // TestVirtualResolverAnotherCluster: the registry is founded anew on its addresses, and then restored from a backup.
 func TestVirtualResolverAnotherCluster(t *testing.T) {
-	inVirtualTime(t, likeInProduction, func(t *testing.T, c *virtual) {
+	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		r := resolve(t, c)
 		defer r.close()
 		off := instances[0]
@@ -221,7 +221,7 @@ func TestVirtualResolverAnotherCluster(t *testing.T) {
 		}
 		// Later changes are seen, and the operator's word ends what is held.
 		r.override(r.operator, "checkout/"+instances[1], notServing, client.WriteOptions{})
-		if last := r.leaves(instances[1]); last > 100*time.Millisecond {
+		if last := r.leaves(instances[1]); last > 2*virtualCommitTimeout+100*time.Millisecond {
 			t.Errorf("the last call came after %v", last)
 		}
 		r.override(r.operator, "checkout/"+off, serving, client.WriteOptions{})

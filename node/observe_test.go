@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,7 +24,14 @@ import (
 	"github.com/rollcallhq/rollcall/store/registry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// Tests that are parallel wait most of the time: six at once on two cores.
+	if f := flag.Lookup("test.parallel"); f.Value.String() == "2" {
+		f.Value.Set("6")
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // alone opens a cluster of one over a network in memory, and returns it leading and announced, with what
 // it serves over HTTP.
@@ -187,6 +195,7 @@ func TestPprofIsOffUnlessAskedFor(t *testing.T) {
 }
 
 func TestPageIsOffUnlessAskedFor(t *testing.T) {
+	t.Parallel()
 	_, get := alone(t, nil)
 	if code, body := get("/ui/"); code != http.StatusNotFound || !strings.Contains(body, "--web") {
 		t.Errorf("without the flag: %d %q", code, body)

@@ -105,6 +105,7 @@ func readOnly(t *testing.T, root string) {
 // TestOfflineCommandsChangeNothing: what reads a stopped node's data, or a backup, works on what cannot be
 // written, and leaves everything as it was.
 func TestOfflineCommandsChangeNothing(t *testing.T) {
+	t.Parallel()
 	for _, logStore := range LogStores() {
 		t.Run(logStore, func(t *testing.T) {
 			data, backup := stoppedNode(t, logStore)
@@ -146,6 +147,7 @@ var goWords = regexp.MustCompile(`(?i)nil pointer|runtime error|invalid memory|p
 // TestDamagedFilesAreNamed: whatever file of a data directory is cut off or overwritten, each of the offline
 // check and the start says so in one line, which names the file and what to do, or the start mends it.
 func TestDamagedFilesAreNamed(t *testing.T) {
+	t.Parallel()
 	damages := map[string]func(data []byte) []byte{
 		"empty":     func([]byte) []byte { return nil },
 		"one byte":  func(b []byte) []byte { return b[:1] },

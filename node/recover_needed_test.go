@@ -33,6 +33,7 @@ func refused(t *testing.T, data string) *NotNeededError {
 
 // TestRecoverAgain: whoever runs the command twice by mistake has one new cluster, not two.
 func TestRecoverAgain(t *testing.T) {
+	t.Parallel()
 	data, _, revision, _ := richNode(t, string(raftlog.WAL))
 	if e := refused(t, data); e.Recovered != nil || e.KeptFor != "" || e.Node != "n1" || !strings.Contains(e.Error(), "n1 is the only voter of cluster "+e.ClusterID) {
 		t.Errorf("the only member of a cluster: %+v", e)
@@ -81,6 +82,7 @@ func TestRecoverAgain(t *testing.T) {
 
 // TestRecoverIsNeeded: a note of an earlier recovery does not stand in the way of one that is needed.
 func TestRecoverIsNeeded(t *testing.T) {
+	t.Parallel()
 	original, _, _, _ := richNode(t, string(raftlog.WAL))
 	if _, err := Recover(original, RecoverOptions{Force: true}); err != nil {
 		t.Fatal(err)
@@ -109,6 +111,7 @@ func TestRecoverIsNeeded(t *testing.T) {
 
 // TestRecoverDryRunOfCutOff: what was cut off is told, and nothing is put in order by a dry run.
 func TestRecoverDryRunOfCutOff(t *testing.T) {
+	t.Parallel()
 	original, _, revision, _ := richNode(t, string(raftlog.WAL))
 	for _, step := range []string{"rename", "second rename"} {
 		t.Run(step, func(t *testing.T) {

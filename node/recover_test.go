@@ -97,6 +97,7 @@ func recordsOf(n *Node) (all []string) {
 
 // TestRecover: the recovered node goes on from all that there was, as another cluster.
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	for _, logStore := range LogStores() {
 		t.Run(logStore, func(t *testing.T) {
 			data, held, revision, term := richNode(t, logStore)
@@ -153,6 +154,7 @@ func TestRecover(t *testing.T) {
 // TestRecoverCutOff kills the process before each step: the old directory is where it was, or the new one is there, and
 // another run ends it.
 func TestRecoverCutOff(t *testing.T) {
+	t.Parallel()
 	original, _, revision, _ := richNode(t, string(raftlog.WAL))
 	var steps []string
 	note := func(step string) error { steps = append(steps, step); return nil }
@@ -228,6 +230,7 @@ func identityOf(t *testing.T, data string) store.Identity {
 
 // TestRecoverRefuses: one clear error, and nothing has changed.
 func TestRecoverRefuses(t *testing.T) {
+	t.Parallel()
 	data, _, _, _ := richNode(t, string(raftlog.WAL))
 	member := func(name string) []Member {
 		return []Member{{Name: name, APIAddress: "10.0.0.9:7600", PeerAddress: "10.0.0.9:7601"}}
@@ -361,6 +364,7 @@ func TestRestoreOverLeftovers(t *testing.T) {
 
 // TestOldNodesAreRefused: a node of the old cluster and the recovered one do not talk to each other.
 func TestOldNodesAreRefused(t *testing.T) {
+	t.Parallel()
 	original, _, _, _ := richNode(t, string(raftlog.WAL))
 	data := filepath.Join(t.TempDir(), "recovered")
 	storetest.CopyDir(t, original, data)

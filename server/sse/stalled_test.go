@@ -62,8 +62,9 @@ func TestAReaderThatDoesNotRead(t *testing.T) {
 // A reader that reads slowly, but reads, has the stream for as long as it wants. Found before: it was cut off as one that
 // does not read, since Linux let writes go on only when more than a megabyte was free again.
 func TestAReaderThatReadsSlowly(t *testing.T) {
+	t.Parallel() // as TestAStreamOutlivesTheTimeouts: each takes more than ten seconds
 	overBoth(t, func(t *testing.T, s *site) {
-		t.Parallel() // each takes more than ten seconds
+		t.Parallel()
 		const patience, events = 2 * time.Second, 4
 		s.streams.pace = pace{write: patience, lastWrite: time.Second, heartbeat: time.Hour}
 		large := synced(7, strings.Repeat("x", 2<<20)) // more than the buffers of the sockets hold
