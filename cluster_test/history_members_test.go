@@ -22,7 +22,7 @@ import (
 // time while a process is killed or stopped or links are cut.
 func TestProcessHistoriesMembers(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	changes := 2
 	if *histories > 0 {
 		changes = 8

@@ -18,7 +18,7 @@ import (
 // links are cut.
 func TestProcessHistories(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	eachHistory(t, 1, func(t *testing.T, seed uint64) {
 		c := startProcesses(t, processOptions{proxies: true, args: []string{"--lease-guard-min", "1000"}})
 		h := processHistory(t, c, seed)

@@ -181,7 +181,7 @@ func (c *lossyCluster) recovered(l *load) {
 // was acknowledged is there afterwards.
 func TestProcessPowerLoss(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := newLossyCluster(t, lossyfs.NewPower())
 	cl := c.client()
 	// The nodes form a cluster while they lose their power.
@@ -240,7 +240,7 @@ func TestProcessPowerLoss(t *testing.T) {
 // one is stopped. The first and a third, which had been down, must have all of it.
 func TestProcessPowerLossOfTheOnlyHolder(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := newLossyCluster(t, nil)
 	c.start()
 	c.waitReady()

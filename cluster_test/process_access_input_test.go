@@ -15,7 +15,7 @@ import (
 
 // TestProcessAccessBadInput: each bad input to what is about access is one line, and changes nothing.
 func TestProcessAccessBadInput(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	s := startSecured(t)
 	dir := t.TempDir()
 	file := func(name, text string, mode os.FileMode) string {

@@ -79,7 +79,7 @@ func (s *secured) watchAll(ctx context.Context, text string) (all []*openWatch) 
 // TestProcessAccessRevoked revokes a token while it watches through all nodes and writes through all of them: its
 // watches end within a second, and it writes nothing after the revision of the revoke.
 func TestProcessAccessRevoked(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	s := startSecured(t)
 	stalls := startStallMeter(t)
 	if _, stderr, code := s.as("reporter", "set", "shop/cart", "serving"); code != 0 {

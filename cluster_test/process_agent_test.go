@@ -38,7 +38,7 @@ func (m *watchedMachine) checkout(further ...string) string {
 
 // TestProcessAgent runs an agent beside a program of its machine, stock clients that ask it, and three nodes.
 func TestProcessAgent(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	m := &watchedMachine{t: t, c: newProcesses(t, processOptions{}), stalls: startStallMeter(t), program: newProgram(t)}
 	m.cl = m.c.client()
 	m.agent = newAgent(t, m.c.endpoints(), agentInstance, agentSettings)
@@ -364,7 +364,7 @@ func (m *watchedMachine) stopped(t *testing.T) {
 
 // TestProcessAgentChecksItsFile: --check-config reads a file and runs nothing.
 func TestProcessAgentChecksItsFile(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	a := newAgent(t, []string{"127.0.0.1:1"}, agentInstance)
 	const services = "services:\n  - name: shop/checkout\n    checks: [{ tcp: { address: 127.0.0.1:1 } }]\n"
 	check := func() (stdout, stderr string, code int) {
@@ -389,7 +389,7 @@ func TestProcessAgentChecksItsFile(t *testing.T) {
 
 // TestProcessAgentPortInUse: an agent that cannot serve says so, ends, and reports nothing.
 func TestProcessAgentPortInUse(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	p := newProgram(t)
 	a := newAgent(t, []string{"127.0.0.1:1"}, agentInstance)
 	a.head = strings.Replace(a.head, a.http, p.Listener.Addr().String(), 1)

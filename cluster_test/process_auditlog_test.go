@@ -88,7 +88,7 @@ func audited(t *testing.T, path, service string) (all []auditLine) {
 // TestProcessAuditLog: a forwarded write is in the log of the node that took it, with its outcome. The file is followed
 // when it is moved, and a node that is killed leaves whole lines: all but the last ones.
 func TestProcessAuditLog(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	// A signal that is ignored here, as by nohup, would be ignored by what is started, too.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -200,7 +200,7 @@ func TestProcessAuditLog(t *testing.T) {
 // TestProcessAuditLogOfAccess: who changes access, who is denied and who fails to log in stands in the audit log, and
 // /metrics is for those who have the verb status.
 func TestProcessAuditLogOfAccess(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := newProcesses(t, processOptions{nodes: 1})
 	n := c.nodes[0]
 	dir := t.TempDir()
@@ -302,7 +302,7 @@ func TestProcessAuditLogOfAccess(t *testing.T) {
 // all is well again when there is room.
 func TestProcessAuditLogFullDisk(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	unshare := []string{"unshare", "--user", "--map-root-user", "--mount", "sh", "-c"}
 	if out, err := exec.Command(unshare[0], append(unshare[1:], "mount -t tmpfs -o size=1m none /mnt")...).CombinedOutput(); err != nil {
 		t.Skipf("no file system of our own to fill: %v %s", err, out)

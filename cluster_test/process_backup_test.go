@@ -68,7 +68,7 @@ func past(t *testing.T, cl *client.Client, revision int64) (records map[string]*
 // TestBackup saves a cluster under load and restores it elsewhere: the same map, the same history, and
 // writes go on. Every damaged copy of the file is refused and leaves nothing behind.
 func TestBackup(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	old := startProcesses(t, processOptions{})
 	ctx, stop := context.WithCancel(context.Background())
 	var load sync.WaitGroup

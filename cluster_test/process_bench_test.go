@@ -13,7 +13,7 @@ import (
 // TestProcessBench runs every load of `rollcall bench` on a real cluster: it must leave the registry as it
 // was, with history of what it wrote, and end with 1 in one line when there is no quorum.
 func TestProcessBench(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.set("payments", serving)
 	endpoints := strings.Join(c.endpoints(), ",")

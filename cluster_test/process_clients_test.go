@@ -36,7 +36,7 @@ var cellNames = [2]string{"cell-a/checkout", "cell-b/checkout"}
 // TestProcessClients switches cells off and on, in every way there is, while a stock client calls them, and while
 // nodes, and instances, fail in every way there is. No call may fail.
 func TestProcessClients(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	begun := time.Now()
 	f := &cells{t: t, c: startProcesses(t, processOptions{})}
 	f.cl, f.stalls = f.c.client(), startStallMeter(t)

@@ -98,7 +98,7 @@ func (c *processes) restoreOnSameAddresses(backup string) {
 // TestProcessRestoredUnderOpenWatches restores a backup on the ports of a cluster that is watched by commands,
 // a Go client and streams over HTTP.
 func TestProcessRestoredUnderOpenWatches(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.set("payments", serving)
 	c.set("orders", serving)

@@ -47,7 +47,7 @@ func eventsOn(t *testing.T, p *process, args ...string) (string, []eventLine) {
 // TestProcessEventsCommand reads the events with the command on every node, before and after SIGKILL
 // of all.
 func TestProcessEventsCommand(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	command := func(args ...string) {
 		t.Helper()
@@ -134,7 +134,7 @@ func TestProcessEventsCommand(t *testing.T) {
 // TestProcessFollowCommand follows events with the command while the node it follows is killed, and
 // ends it with SIGINT.
 func TestProcessFollowCommand(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	cmd := exec.Command(binary, "events", "--follow", "--from", "1", "-o", "json", "-e", strings.Join(c.endpoints(), ","))
 	stdout, err := cmd.StdoutPipe()

@@ -13,7 +13,7 @@ import (
 // that is asked names the cut, the leader hands over, and nothing acknowledged is lost. Then the same for the follower
 // that it has become: it disturbs nobody.
 func TestProcessLeaderCutOneWay(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{proxies: true})
 	old := c.leader()
 	rest := c.others(old)

@@ -17,7 +17,7 @@ import (
 // read: when it is started first, again, and without the token, which another start does not replace.
 func TestProcessDevAuth(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	base := freePorts(t, 30)
 	data := filepath.Join(t.TempDir(), "dev")
 	endpoints := fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d", base, base+10, base+20)

@@ -19,7 +19,7 @@ import (
 // does, and starts it again.
 func TestProcessDev(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	base := freePorts(t, 30) // three nodes, ten apart
 	data := filepath.Join(t.TempDir(), "dev")
 	cfg := client.DefaultConfig()

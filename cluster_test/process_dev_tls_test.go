@@ -16,7 +16,7 @@ import (
 // text.
 func TestProcessDevTLS(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	base := freePorts(t, 30)
 	data := filepath.Join(t.TempDir(), "dev")
 	endpoints := fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d", base, base+10, base+20)

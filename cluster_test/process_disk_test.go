@@ -15,7 +15,7 @@ import (
 // reason, and the other two go on.
 func TestProcessDiskFull(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	if out, err := exec.Command("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs -o size=1m none /mnt").CombinedOutput(); err != nil {
 		t.Skipf("no file system of our own to fill: %v %s", err, out)
 	}
@@ -62,7 +62,7 @@ func TestProcessDiskFull(t *testing.T) {
 // TestProcessSlowDisk adds 300 ms to every sync of one node: nothing may be elected.
 func TestProcessSlowDisk(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	if out, err := exec.Command("strace", "-f", "-e", "trace=fdatasync", "true").CombinedOutput(); err != nil {
 		t.Skipf("no strace to delay system calls with: %v %s", err, out)
 	}

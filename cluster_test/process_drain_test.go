@@ -133,7 +133,7 @@ func (p *pauses) take() time.Duration {
 // TestProcessDrainStockClients restarts all nodes in turn, under a load of writes, while stock clients
 // read: not one read may fail.
 func TestProcessDrainStockClients(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.set("payments", serving)
 	for _, p := range c.nodes {

@@ -15,7 +15,7 @@ import (
 
 // TestHangup: SIGHUP does not end a node, which says so; it ends dev, whose terminal was closed, in order.
 func TestHangup(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	// A signal that is ignored here, as by nohup, would be ignored by what is started, too.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

@@ -22,7 +22,7 @@ var hangs = flag.Int("hangs", 1, "how often TestProcessHungNode stops each node 
 // are at the other nodes. No attempt is given up in the time that a call has here: only that others are made beside it
 // lets the call end.
 func TestProcessHungNode(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.set("payments", serving)
 	took := map[string][]time.Duration{}

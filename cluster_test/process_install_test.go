@@ -21,7 +21,7 @@ import (
 // systemd, which reads the units. What it does not: dpkg (deploy/package has a test for that), users and hardening.
 func TestProcessInstall(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	commands := installCommands(t)
 	if len(commands) > 10 {
 		t.Errorf("the page has %d commands, and promises ten", len(commands))

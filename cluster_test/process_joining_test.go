@@ -12,7 +12,7 @@ import (
 // TestProcessJoiningNodeWaits: a node with --join answers, is not ready, and says in its log, its status and its readiness
 // which command makes it a member, over restarts too.
 func TestProcessJoiningNodeWaits(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	n4 := c.newNode("n4")
 	n4.replica = true

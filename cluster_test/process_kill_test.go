@@ -49,7 +49,7 @@ func (c *processes) caughtUp() {
 
 // TestProcessP1Durable kills every process with SIGKILL, several times, under load.
 func TestProcessP1Durable(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	for range 3 {
 		l := startLoad(t, c.client(), 8)
@@ -67,7 +67,7 @@ func TestProcessP1Durable(t *testing.T) {
 
 // TestProcessRandomKills kills and stops what it likes, when it likes; -soak makes it long.
 func TestProcessRandomKills(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{proxies: true})
 	rounds := 5
 	end := time.Now().Add(*soak)
@@ -123,7 +123,7 @@ func TestProcessRandomKills(t *testing.T) {
 
 // TestProcessLeaderKilled reads from the two other nodes all the while: no read may fail.
 func TestProcessLeaderKilled(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	ctx := context.Background()
 	c.set("payments", serving)
@@ -158,7 +158,7 @@ func TestProcessLeaderKilled(t *testing.T) {
 }
 
 func TestProcessFollowerKilled(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	follower := c.others(c.leader())[0]
 	l := startLoad(t, c.client(), 4)
@@ -177,7 +177,7 @@ func TestProcessFollowerKilled(t *testing.T) {
 
 // TestProcessP7FailStatic starts one node alone, without a quorum.
 func TestProcessP7FailStatic(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -240,7 +240,7 @@ func TestProcessP7FailStatic(t *testing.T) {
 
 // TestProcessP1WipedNode takes a node's disk away while another is down: it must not vote.
 func TestProcessP1WipedNode(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -11,7 +11,7 @@ import (
 // TestProcessStockClientFollowsOverrides: a stock gRPC client that balances on the health of shop/cart leaves and
 // returns by overrides and their ends, on all nodes, and all nodes are killed in between.
 func TestProcessStockClientFollowsOverrides(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.set("shop/cart", serving)
 	c.set("pay", serving)

@@ -37,7 +37,7 @@ func (w *leaseWatch) promised(t *testing.T) {
 // TestProcessLeaseReporterKilled: a reporter is killed with SIGKILL. What it reported is NOT_SERVING on every node
 // after its TTL, and within a second of that; what others reported stays.
 func TestProcessLeaseReporterKilled(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	record, stalls := newLeaseRecord(), startStallMeter(t)
 	w := c.watchLeases(record, "shop/cart", "shop/pay", "bank/ledger")
@@ -89,7 +89,7 @@ func TestProcessLeaseReporterKilled(t *testing.T) {
 // TestProcessLeaseOutlivesNodes: nodes are killed, stopped and continued, one and all, also the one that a reporter
 // uses and the one that leads. What it reports never flaps, on any node.
 func TestProcessLeaseOutlivesNodes(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	const ttl = 3 * time.Second
 	c := startProcesses(t, processOptions{})
 	record := newLeaseRecord()
@@ -152,7 +152,7 @@ func TestProcessLeaseOutlivesNodes(t *testing.T) {
 // TestProcessLeasePausedLeader: renewals wait for a leader whose process is stopped, while another one leads and lets
 // the lease expire. When the process runs again it must not acknowledge them.
 func TestProcessLeasePausedLeader(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	const ttl = time.Second
 	c := startProcesses(t, processOptions{})
 	record := newLeaseRecord()
@@ -218,7 +218,7 @@ func TestProcessLeasePausedLeader(t *testing.T) {
 // TestProcessLeaseAfterARestart: all processes are killed. The lease of a reporter that lives goes on, and that of
 // one that has died gets a whole TTL from the next leader. In a cluster restored from a backup all get one.
 func TestProcessLeaseAfterARestart(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	const ttl = 3 * time.Second
 	c := startProcesses(t, processOptions{})
 	record := newLeaseRecord()

@@ -11,7 +11,7 @@ import (
 // TestProcessMembersAddedWithOneDown: one of three members is down. A new one that falls silent as soon as it was added
 // gets no vote, and one that answers gets it. Neither costs the leadership, nor a write.
 func TestProcessMembersAddedWithOneDown(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.levelRisen()
 	leader := c.leader()

@@ -16,7 +16,7 @@ import (
 // TestProcessMembers adds, replaces, removes and promotes members under load. No write may fail, and none that was
 // acknowledged may be lost, also when members are killed that came later.
 func TestProcessMembers(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.levelRisen()
 	l := startPacedLoad(t, c.client(), 100)

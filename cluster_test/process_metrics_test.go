@@ -12,7 +12,7 @@ import (
 // TestProcessMetrics scrapes the binary: one node leads, all count the same services, and profiles
 // are there because --pprof was given.
 func TestProcessMetrics(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{args: []string{"--pprof"}})
 	c.set("payments", serving)
 	c.set("orders", notServing)
@@ -45,7 +45,7 @@ func TestProcessMetrics(t *testing.T) {
 
 // TestProcessRaftMetrics: the binary shows what raft says of itself, of an election and of writes.
 func TestProcessRaftMetrics(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{nodes: 1, args: []string{"--log-store", "boltdb"}})
 	for range 10 {
 		c.set("payments", serving)

@@ -34,7 +34,7 @@ func TestProcessPages(t *testing.T) {
 			continue
 		}
 		t.Run(filepath.Base(p.file), func(t *testing.T) {
-			t.Parallel()
+			beside(t, ofProcesses)
 			newTour(t, p).run()
 		})
 	}

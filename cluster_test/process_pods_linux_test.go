@@ -15,7 +15,7 @@ import (
 // lead to other addresses after each rescheduling, a kubelet that probes them, an update of one pod after the other,
 // and a machine room where all pods come back with each other's addresses.
 func TestProcessPods(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	if !inNamespaces(t) {
 		return
 	}

@@ -80,7 +80,7 @@ func inspectSurvivors(t *testing.T, nodes ...*process) (found inspected) {
 // TestProcessRecover destroys two of three nodes under load. The third becomes a new cluster, which has all that was
 // acknowledged and that it had, and goes on. Nodes of the old cluster are refused.
 func TestProcessRecover(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	half, stop := c.acknowledgedLoad(300)
 	<-half

@@ -53,7 +53,7 @@ func (p *process) member() string { return p.name + ",api=" + p.api + ",peer=" +
 // TestProcessRecoverToThree destroys two of three nodes under load, recovers the third and makes three of it again. What
 // the survivor had is there, revisions go on, and a node of the old cluster is refused.
 func TestProcessRecoverToThree(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	l := startLoad(t, c.client(), 8)
 	l.wait(300)

@@ -64,7 +64,7 @@ func (s *seen) services(u client.ServicesUpdate) {
 // directories, and does so again: each kind of watch sees the first flip in the new cluster, whose revisions begin anew, and
 // those after it. Found before: watches demanded the revision that they had seen, and never saw a flip again.
 func TestProcessRefoundedUnderOpenWatches(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.set("payments", serving)
 	for i := range 20 { // revisions that the new cluster does not reach soon

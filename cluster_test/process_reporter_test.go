@@ -17,7 +17,7 @@ import (
 // TestProcessReporterCommand: "set --keep-alive" reports for as long as it runs, also while a node is killed, and its
 // last word is one change. Supervisors may signal twice.
 func TestProcessReporterCommand(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	cl := c.client()
 	cmd := exec.Command(binary, "set", "shop/cart", "up", "--ttl", "3s", "--keep-alive", "--on-stop", "withdraw", "-e", strings.Join(c.endpoints(), ","))

@@ -15,7 +15,7 @@ import (
 // TestProcessOpenAPI asks a node for all that the OpenAPI document describes, compares requests and answers with it, and
 // leaves out each field that it calls required.
 func TestProcessOpenAPI(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{nodes: 1, args: []string{"--web-writes"}})
 	if _, stderr, code := c.rollcall("status", "--wait", patience.String()); code != 0 { // the feature level has risen
 		t.Fatal(stderr)

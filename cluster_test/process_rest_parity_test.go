@@ -13,7 +13,7 @@ import (
 // TestProcessCommandsAndRoutesAnswerAlike asks one node for the same by the command line and over HTTP: the JSON is the
 // same, field by field and in the same order (decision 60), but for what is named here.
 func TestProcessCommandsAndRoutesAnswerAlike(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{nodes: 1})
 	if _, stderr, code := c.rollcall("status", "--wait", patience.String()); code != 0 { // the feature level has risen
 		t.Fatal(stderr)

@@ -54,7 +54,7 @@ func (p *process) rest(ctx context.Context, method, path, body string, headers .
 // TestProcessRESTLeaderKilled writes over HTTP through all nodes while the leader is killed: no acknowledged change is
 // lost, what is said not to be written is not, and what is unknown is settled by sending it again with its request id.
 func TestProcessRESTLeaderKilled(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{args: []string{"--web-writes"}})
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()

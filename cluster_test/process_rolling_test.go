@@ -88,9 +88,10 @@ func (p *process) restart() {
 // watch: no write fails, and no watch misses a change. It prints the slowest write of each restart; with
 // -rolling-rounds=N it does so N times, in turn with and without handing leadership over first.
 func TestProcessRollingRestart(t *testing.T) {
+	t.Parallel()
 	for _, nodes := range []int{3, 5} {
 		t.Run(fmt.Sprint(nodes, " nodes"), func(t *testing.T) {
-			t.Parallel()
+			beside(t, ofProcesses)
 			c := startProcesses(t, processOptions{nodes: nodes})
 			rollingRestart(t, c, 400, *rollingRounds)
 		})

@@ -16,7 +16,7 @@ import (
 // A page that watches services loses its node, and goes on at another one: it is sent what it missed, and nothing else.
 // So does one that watches events. A node that stops says so.
 func TestProcessSSE(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	const many = 50
 	for i := range many {

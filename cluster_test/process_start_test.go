@@ -87,7 +87,7 @@ func (p *process) lastLine() string {
 
 // TestProcessWrongDirectory starts processes on directories that are not theirs.
 func TestProcessWrongDirectory(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	n1, n2 := c.nodes[0], c.nodes[1]
 
@@ -153,7 +153,7 @@ func TestProcessDifferentMemberLists(t *testing.T) {
 
 // TestProcessPowerOfOne runs a cluster of one.
 func TestProcessSingleNode(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{nodes: 1})
 	c.set("payments", serving)
 	c.killAll()
@@ -164,7 +164,7 @@ func TestProcessSingleNode(t *testing.T) {
 
 // TestProcessCommandLine walks through the commands against three real nodes.
 func TestProcessCommandLine(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	run := func(wantCode int, wantOut string, args ...string) string {
 		t.Helper()

@@ -38,7 +38,7 @@ func serviceManager(t *testing.T) (socket string, told *syncBuffer) {
 // is alive, and that it stops.
 func TestProcessTellsTheServiceManager(t *testing.T) {
 	needProcesses(t)
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := newProcesses(t, processOptions{nodes: 3})
 	told := map[string]*syncBuffer{}
 	for _, p := range c.nodes {
@@ -78,7 +78,7 @@ func TestProcessTellsTheServiceManager(t *testing.T) {
 // TestProcessAgentTellsTheServiceManager plays systemd to an agent, from its start over reloads to its end. No registry
 // is there, which is no reason to start it anew.
 func TestProcessAgentTellsTheServiceManager(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	a := newAgent(t, []string{"127.0.0.1:1"}, agentInstance)
 	p := newProgram(t)
 	services := fmt.Sprintf("services: [{ name: a, checks: [{ tcp: { address: \"%s\" } }] }]\n", p.Listener.Addr())

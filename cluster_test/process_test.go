@@ -51,10 +51,7 @@ func TestMain(m *testing.M) {
 		os.Exit(instanceMain(spec))
 	}
 	flag.Parse()
-	// Tests that are parallel wait for processes most of the time: six at once on two cores.
-	if f := flag.Lookup("test.parallel"); f.Value.String() == "2" {
-		f.Value.Set("6")
-	}
+	lanesDecide()
 	os.Exit(testMain(m))
 }
 

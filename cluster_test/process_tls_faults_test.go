@@ -17,7 +17,7 @@ import (
 
 // TestProcessTLSBack: under load a cluster goes from TLS back to plain text in two rolling restarts. No call fails.
 func TestProcessTLSBack(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	ca := tlstest.NewCA(t, "ca")
 	c, files := secureProcesses(t, processOptions{}, "required", ca)
 	secured := c.nodes[0].creds
@@ -41,7 +41,7 @@ func TestProcessTLSBack(t *testing.T) {
 
 // TestProcessTLSLeaderLost: with TLS everywhere the leader is killed, and a later one hangs. No call fails.
 func TestProcessTLSLeaderLost(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	ca := tlstest.NewCA(t, "ca")
 	c, _ := secureProcesses(t, processOptions{}, "required", ca)
 	c.start()

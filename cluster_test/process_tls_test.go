@@ -136,7 +136,7 @@ func (c *processes) roll(files map[string]certs.Files, mode string, creds creden
 
 // TestProcessTLSCutOver: under load a cluster goes from plain text to TLS in two rolling restarts. No call fails.
 func TestProcessTLSCutOver(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	ca := tlstest.NewCA(t, "ca")
 	c, files := secureProcesses(t, processOptions{creds: insecure.NewCredentials()}, "off", ca)
 	secured := clientCredentials(t, certs.Files{CA: []string{ca.File}})
@@ -188,7 +188,7 @@ func (p *process) residentBytes() int64 {
 // TestProcessTLSRotation: under load the nodes get new certificates, and then a new CA, without a restart. No call fails,
 // and connections of the old CA end.
 func TestProcessTLSRotation(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	old, next := tlstest.NewCA(t, "old"), tlstest.NewCA(t, "next")
 	bundle := filepath.Join(t.TempDir(), "bundle.pem")
 	writeCAs := func(pems ...[]byte) {
@@ -287,7 +287,7 @@ func TestProcessTLSRotation(t *testing.T) {
 // TestProcessTLSStrangers: whose certificate is expired, of another CA or none learns nothing on any port. The log says
 // why.
 func TestProcessTLSStrangers(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	ca, other := tlstest.NewCA(t, "ca"), tlstest.NewCA(t, "other")
 	c, _ := secureProcesses(t, processOptions{nodes: 1}, "required", ca)
 	c.start()

@@ -29,7 +29,7 @@ import (
 // TestProcessTokens has the agent, a Go client, commands and stock clients use tokens that are exchanged and revoked,
 // with one cluster where access is enforced.
 func TestProcessTokens(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	adminFile := filepath.Join(t.TempDir(), "admin-token")
 	first := accesstoken.New()
 	must(t, os.WriteFile(adminFile, []byte(first.Text()), 0o600))

@@ -63,7 +63,7 @@ func (v *viewing) shows(name string, off, held bool) {
 // TestProcessView follows two names while each node hangs in turn, while all are dead, and in a registry that was founded
 // anew on the same addresses.
 func TestProcessView(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.set("view/flips", serving)
 	c.set("view/drained", notServing)
@@ -157,7 +157,7 @@ var viewFlips = flag.Int("view-flips", 10, "how many flips TestProcessViewFlips 
 
 // TestProcessViewFlips measures how long after a write is acknowledged a view has told of it. The processes are local.
 func TestProcessViewFlips(t *testing.T) {
-	t.Parallel()
+	beside(t, ofProcesses)
 	c := startProcesses(t, processOptions{})
 	c.set("view/flips", serving)
 	v := c.view("view/flips", "view/flips/10.0.0.7:8080")

@@ -55,6 +55,7 @@ func TestLastEntryAndTimeoutNow(t *testing.T) {
 		for r.State() != raft.Candidate {
 			time.Sleep(time.Millisecond)
 		}
+		synctest.Wait() // the state comes before the term
 		if took := time.Since(begin); took > 100*time.Millisecond || r.CurrentTerm() != 2 {
 			t.Errorf("a candidate of term %d after %s; want term 2 at once", r.CurrentTerm(), took)
 		}
