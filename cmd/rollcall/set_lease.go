@@ -184,6 +184,9 @@ func (k *keeping) happened(e client.LeaseEvent) {
 	if k.interrupted.Load() || k.refused[e.Service] || len(k.refused) > 0 && !ends {
 		return
 	}
+	if ends {
+		k.refused[e.Service] = true
+	}
 	change := leaseChange{LeaseID: e.LeaseID, Service: e.Service, Err: e.Err}
 	if k.a.output == formatName && (k.begun || e.Type != client.LeaseReported) {
 		return
@@ -210,9 +213,6 @@ func (k *keeping) happened(e client.LeaseEvent) {
 		change.Change, change.Words = leaseRenewed, "renewed again"
 	case client.LeaseFailed:
 		change.Change, change.Ends = leaseFailed, ends
-		if ends {
-			k.refused[e.Service] = true
-		}
 		if ends && e.Service == "" {
 			return // said at the end
 		}
