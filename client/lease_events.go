@@ -46,8 +46,8 @@ type LeaseEvent struct {
 	Revision int64
 	Service  string // of LeaseFailed, if it is about one
 	Err      error  // of LeaseFailed; of LeaseBecameOverdue and LeaseWasLost what went wrong, if that is known
-	// Refused, of LeaseFailed, says that who waited for the report was told Err: it does not pass by itself, and is
-	// tried again less and less often.
+	// Refused, of LeaseFailed, says that those who waited for the reports were told Err: the grant or the report was
+	// refused, which does not pass by itself. It is false where a renewal was refused: nobody waits for one.
 	Refused bool
 }
 

@@ -34,6 +34,12 @@ func (k *kept) failures() string {
 	return strings.Join(reasons, " ")
 }
 
+func (k *kept) lastEvent() client.LeaseEvent {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.events[len(k.events)-1]
+}
+
 // A reporter whose caller is refused is told so at once, also when it has nothing to report, and goes on trying, slowly.
 func TestALeaseWhoseCallerIsRefused(t *testing.T) {
 	for reason, refuse := range refusals {
@@ -48,6 +54,9 @@ func TestALeaseWhoseCallerIsRefused(t *testing.T) {
 			wantTold(t, k, "granted, reported, failed")
 			if got := k.failures(); got != reason {
 				t.Errorf("told %q, want %q", got, reason)
+			}
+			if k.lastEvent().Refused {
+				t.Error("a renewal that is refused is told as a report that is")
 			}
 			if k.State() != client.LeaseHeld {
 				t.Errorf("it is %v", k.State())
@@ -266,8 +275,8 @@ func TestOneReportIsDenied(t *testing.T) {
 		synctest.Wait()
 		k.mu.Lock()
 		for _, e := range k.events {
-			if e.Type == client.LeaseFailed && e.Service != "s3" {
-				t.Errorf("%q is told: %v", e.Service, e.Err)
+			if e.Type == client.LeaseFailed && (e.Service != "s3" || !e.Refused) {
+				t.Errorf("%q is told: %v, refused %t", e.Service, e.Err, e.Refused)
 			}
 		}
 		k.mu.Unlock()

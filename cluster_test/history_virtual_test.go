@@ -18,7 +18,7 @@ import (
 
 // TestVirtualHistories has clients of every node call while nodes are cut off, restarted and slowed.
 func TestVirtualHistories(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	eachHistory(t, 1, func(t *testing.T, seed uint64) {
 		var h *history
 		small := func(cfg *node.Config) { // so that snapshots are taken and installed too

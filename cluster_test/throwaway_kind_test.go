@@ -193,7 +193,7 @@ func (c *notes) verified(n *virtualNode, count int) {
 // TestVirtualThrowawayKind: a kind that is registered is persisted, hashed, loaded, scrubbed, compacted,
 // snapshotted, backed up, restored, read as of a past revision, verified, and its requests are done once.
 func TestVirtualThrowawayKind(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	synctest.Test(t, func(t *testing.T) {
 		c := &notes{kinds: fsm.DefaultKinds().With(noteKind), folds: map[string]*fsm.FSM{}}
 		c.virtual = newVirtual(t, 3, c.configure)

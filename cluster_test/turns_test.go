@@ -11,7 +11,7 @@ import (
 // once for each core. Those in virtual time never wait: one for two cores.
 var (
 	ofProcesses   = make(chan struct{}, 3*runtime.GOMAXPROCS(0))
-	inTheirBubble = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+	ofVirtualTime = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 )
 
 // beside has a test run beside others, when its lane has room.

@@ -97,7 +97,7 @@ func set(service string) *rollcallv1.SetServingStatusRequest {
 // TestVirtualARevokedTokenWritesNothing: while it writes through all nodes, one call at a time and by streams, and
 // whether or not access is enforced. Its last event comes before the revoke's revision, and it is told so everywhere.
 func TestVirtualARevokedTokenWritesNothing(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, enforced := range []bool{false, true} {
 		t.Run(fmt.Sprintf("enforced %v", enforced), func(t *testing.T) {
 			withAccess(t, func(t *testing.T, c *guarded) {
@@ -195,7 +195,7 @@ func (c *guarded) writeByStream(ctx context.Context, n *virtualNode, service str
 
 // TestVirtualAccess walks through tokens, roles, grants and the setting, through all nodes of a real cluster.
 func TestVirtualAccess(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withAccess(t, func(t *testing.T, c *guarded) {
 		leader := c.leader()
 		followers := c.others(leader)
@@ -316,7 +316,7 @@ func TestVirtualAccess(t *testing.T) {
 
 // TestVirtualWhatAccessTells: the lists, who the caller is, and what it may do.
 func TestVirtualWhatAccessTells(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withAccess(t, func(t *testing.T, c *guarded) {
 		n := c.leader()
 		root := func() context.Context { return c.as(c.root) }

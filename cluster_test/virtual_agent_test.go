@@ -117,7 +117,7 @@ func (v *virtualAgent) within(d time.Duration, what string, want client.Status) 
 // TestVirtualAgentFollowsTheRegistry as a process with client/healthserver does, and reports its services by their
 // on_stop under one lease each.
 func TestVirtualAgentFollowsTheRegistry(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		cl := c.client()
@@ -175,7 +175,7 @@ func TestVirtualAgentFollowsTheRegistry(t *testing.T) {
 // TestVirtualAgentStartsOff: an agent that is restarted while its service is switched off shows nothing else for a
 // moment, also when its earlier report is gone.
 func TestVirtualAgentStartsOff(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, pattern := range []string{shopCart, shopCartInstance, shopCart + "/*"} {
 		t.Run(pattern, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
@@ -210,7 +210,7 @@ func TestVirtualAgentStartsOff(t *testing.T) {
 // TestVirtualAgentIsFailStatic: nothing that happens to the registry changes what an agent shows. An agent that starts
 // without it decides alone, until the registry is back.
 func TestVirtualAgentIsFailStatic(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		var no atomic.Bool
@@ -256,7 +256,7 @@ func TestVirtualAgentIsFailStatic(t *testing.T) {
 
 // TestVirtualAgentInAnotherCluster: a registry that lost everything switches nobody on, and gets all reports anew.
 func TestVirtualAgentInAnotherCluster(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		cl := c.client()
@@ -294,7 +294,7 @@ func TestVirtualAgentInAnotherCluster(t *testing.T) {
 
 // TestVirtualAgentReloads: what is written of services is what reloads change, and nothing else.
 func TestVirtualAgentReloads(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		var no, failing atomic.Bool
@@ -345,7 +345,7 @@ func TestVirtualAgentReloads(t *testing.T) {
 // TestVirtualAgentAndHealthServerAgree: an agent, and a process with client/healthserver that publishes, show the same
 // of a service, whatever operators do and whatever becomes of the registry.
 func TestVirtualAgentAndHealthServerAgree(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		const other = "10.0.0.8:8080" // of the agent

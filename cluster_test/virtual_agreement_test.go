@@ -168,7 +168,7 @@ func (c *virtual) restored(n *virtualNode, service string, want client.Status) {
 // TestVirtualP9ReplicasProveAgreement changes one replica, in memory or on disk, behind the fold's
 // back: that one stops serving and says at which index, and the others go on.
 func TestVirtualP9ReplicasProveAgreement(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, who := range []string{"follower", "leader"} {
 		// The next write of the service makes the hashes differ.
 		t.Run("memory, then a write/"+who, func(t *testing.T) {
@@ -312,7 +312,7 @@ func TestVirtualP9ReplicasProveAgreement(t *testing.T) {
 // TestVirtualP9NoMajorityNobodyStops: with one of three away, two that differ cannot tell who is
 // right: both alarm and serve. When the third is back the one that is wrong stops.
 func TestVirtualP9NoMajorityNobodyStops(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTimeFlipping(t, nil, func(t *testing.T, c *virtual, flippers map[string]*flipper) {
 		cl := c.client()
 		defer cl.Close()
@@ -353,7 +353,7 @@ func TestVirtualP9NoMajorityNobodyStops(t *testing.T) {
 // TestVirtualP9NoFalseAlarm: elections, restarts, a rebuilt registry file and an installed snapshot give
 // nobody a reason to ask.
 func TestVirtualP9NoFalseAlarm(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, func(cfg *node.Config) {
 		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
 		cfg.ScrubInterval = 3 * time.Second

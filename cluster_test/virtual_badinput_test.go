@@ -41,7 +41,7 @@ func reason(err error) string {
 // written, is refused with the character that is wrong, and can be looked up and watched like any name that
 // does not exist.
 func TestVirtualNamesThatLookTheSameAreTheSame(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		ctx := context.Background()
 		cl := c.client()
@@ -120,7 +120,7 @@ func TestVirtualNamesThatLookTheSameAreTheSame(t *testing.T) {
 // TestVirtualP12BadInput sends what must be refused, through the leader and through a follower: one
 // clear error each, no event, no log entry, nobody woken.
 func TestVirtualP12BadInput(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		ctx := context.Background()
 		cl := c.client()
@@ -230,7 +230,7 @@ func TestVirtualP12BadInput(t *testing.T) {
 // TestVirtualP12BadCommand hands the leader what no follower of this version would forward, as one of
 // another version might: the leader, or the fold of every node, refuses it, with nothing changed.
 func TestVirtualP12BadCommand(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		ctx := context.Background()
 		cl := c.client()

@@ -110,7 +110,7 @@ func (c *virtual) wantClockProblem(want ...string) {
 // TestVirtualClockLeaps sets the clock of one node of three wrong for 14 s, under writes: no history is
 // lost, a request id is remembered, log time does not move, and status names the member.
 func TestVirtualClockLeaps(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	const day = 24 * time.Hour
 	for _, tt := range []struct {
 		name     string
@@ -194,7 +194,7 @@ func TestVirtualClockLeaps(t *testing.T) {
 
 // TestVirtualTwoClocksLeap is the same with two of three.
 func TestVirtualTwoClocksLeap(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withClocks(t, 3, nil, func(t *testing.T, c *virtual, all clocks) {
 		began := time.Now().Add(-time.Minute)
 		s := serving
@@ -220,7 +220,7 @@ func TestVirtualTwoClocksLeap(t *testing.T) {
 // TestVirtualClockOfOneMember: a step while it runs deletes nothing and is named. A start with a wrong clock
 // deletes nothing for an hour. After a stop that truly was long, history ages after that hour.
 func TestVirtualClockOfOneMember(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	const day = 24 * time.Hour
 	withClocks(t, 1, nil, func(t *testing.T, c *virtual, all clocks) {
 		n, ahead := c.nodes[0], all["n1"]

@@ -137,7 +137,7 @@ func (c *virtual) openStreams(cl *client.Client, service string) *openStreams {
 // nothing. Found before: the streams were silent, as they demanded revisions that the new cluster had not
 // reached, and then went on as if its history continued the old one.
 func TestVirtualAnotherClusterOnTheSameAddresses(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for name, restored := range map[string]bool{"restored from a backup": true, "founded anew": false} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
@@ -258,7 +258,7 @@ func firstState(ctx context.Context, t *testing.T, n *virtualNode) (services int
 // services when it is back: it does not say that it has sent all before it has what was acknowledged
 // meanwhile. Found before: an empty first state, synced.
 func TestVirtualWatchServicesIsSyncedWhenAllIsThere(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		leader := c.leader()
 		away := c.others(leader)[0]

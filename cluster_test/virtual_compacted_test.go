@@ -21,7 +21,7 @@ import (
 // TestVirtualP6Compacted follows across a compaction: who is too late is told so, with the oldest
 // revision there is, the same by every node, and goes on from there.
 func TestVirtualP6Compacted(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, func(cfg *node.Config) { cfg.HistoryEvents = 50 }, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(c.ctx)
 		cl := c.client()

@@ -71,7 +71,7 @@ var oneWayCuts = map[string]memnet.Cut{"links stall": memnet.Stall, "links refus
 // TestVirtualLeaderCutOneWay: a leader that nobody can connect to was leader for ever, and writes through the others
 // failed. It hands over, then writes go through all but it at least; and each node says in the meantime what is wrong.
 func TestVirtualLeaderCutOneWay(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for name, how := range oneWayCuts {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
@@ -136,7 +136,7 @@ func TestVirtualLeaderCutOneWay(t *testing.T) {
 // TestVirtualFollowerCannotConnect: a follower that cannot connect to the leader refuses writes at once, surely not
 // written, and says why; as soon as the way is open it takes them.
 func TestVirtualFollowerCannotConnect(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for name, how := range oneWayCuts {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
@@ -190,7 +190,7 @@ func TestVirtualFollowerCannotConnect(t *testing.T) {
 // TestVirtualFollowerCutOneWay: a follower that nobody can connect to hears no leader. It disturbs nobody, says why it is
 // not ready, and brings writes to the leader, which it can connect to.
 func TestVirtualFollowerCutOneWay(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for name, how := range oneWayCuts {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {

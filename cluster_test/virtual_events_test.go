@@ -195,7 +195,7 @@ func (c *virtual) trouble(rng *rand.Rand, times int) {
 // gets every revision once, in order, no write split, the same as everybody else, and as acknowledged.
 // Then each node's list of events is that log too, and each moment of the past is its fold.
 func TestVirtualP6EventsAreALog(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	eachHistory(t, 1, func(t *testing.T, seed uint64) {
 		small := func(cfg *node.Config) {
 			cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = 2*time.Second, 20, 5

@@ -35,7 +35,7 @@ func (c *virtual) expiries() map[string]*rollcallv1.Event {
 // after it, by the cluster's clock: also if one member's clock is far off, and whoever leads; under a leader that
 // was cut off it ends when there is another.
 func TestVirtualOverridesExpireByTheClustersClock(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withClocks(t, 3, nil, func(t *testing.T, c *virtual, all clocks) {
 		c.awaitLevel(2)
 		cl := c.clientFor(t)
@@ -94,7 +94,7 @@ func TestVirtualOverridesExpireByTheClustersClock(t *testing.T) {
 // TestVirtualEndedOverridesAreForgotten: what has ended is kept until the horizon passes it, the same on all nodes,
 // and is then gone from memory and disk; what is in force stays, however old.
 func TestVirtualEndedOverridesAreForgotten(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, func(cfg *node.Config) { cfg.HistoryEvents = 40 }, func(t *testing.T, c *virtual) {
 		cl := c.clientFor(t)
 		c.set(cl, "shop/cart", serving)

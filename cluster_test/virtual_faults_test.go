@@ -39,7 +39,7 @@ func (c *virtual) flip(ctx context.Context, cl *client.Client, service string) i
 // TestVirtualFailover partitions the leader away: another leads in under two seconds, the old one
 // knows, and after healing they agree.
 func TestVirtualFailover(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, how := range []struct {
 		name string
 		cut  memnet.Cut
@@ -91,7 +91,7 @@ func TestVirtualFailover(t *testing.T) {
 
 // TestVirtualRestart stops and starts the nodes in turn, many times, under load.
 func TestVirtualRestart(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
@@ -125,7 +125,7 @@ func TestVirtualRestart(t *testing.T) {
 // TestVirtualSlowDisk adds 300 ms to each sync of one node, two of which make an append: nothing is
 // elected in forty seconds, whoever the slow one is.
 func TestVirtualSlowDisk(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, who := range []string{"follower", "leader"} {
 		t.Run(who, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
@@ -158,7 +158,7 @@ func TestVirtualSlowDisk(t *testing.T) {
 // TestVirtualBulkLoad loads more than the registry files can take, each flush lasting five seconds: the leader
 // proposes no faster than its own registry file stores, and no node ends itself because its backlog is full.
 func TestVirtualBulkLoad(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		leader := c.leader()
 		for _, n := range c.nodes {
@@ -199,7 +199,7 @@ func TestVirtualBulkLoad(t *testing.T) {
 
 // TestVirtualDiskFull fails the appends of one node: it stops with the reason, the others go on.
 func TestVirtualDiskFull(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, who := range []string{"follower", "leader"} {
 		t.Run(who, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
@@ -242,7 +242,7 @@ func TestVirtualDiskFull(t *testing.T) {
 // TestVirtualSnapshotInstalled cuts a follower off for longer than the log reaches back: it catches
 // up by a snapshot, and its watchers learn what changed and what vanished.
 func TestVirtualSnapshotInstalled(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, func(cfg *node.Config) {
 		cfg.SnapshotInterval = time.Second
 		cfg.SnapshotThreshold = 20
@@ -307,7 +307,7 @@ func TestVirtualSnapshotInstalled(t *testing.T) {
 // TestVirtualStuckDiskOfALeader: a leader whose disk hangs does not lead on without being able to store.
 // The others elect one that can. The disk comes back before it counts as dead, and its node goes on.
 func TestVirtualStuckDiskOfALeader(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		stuck := c.leader()
 		stuck.storeDelay.Store(int64(20 * time.Second))

@@ -22,7 +22,7 @@ const wellBelow = 1 << 20
 // records are more than a client takes in one message. Under the race detector, where each takes seconds, a run tries
 // one of them at random.
 func TestVirtualP6LargeWritesReachStockClients(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	tried := false
 	for name, batch := range map[string]struct{ changes, name, reason, actor int }{
 		"many changes, a long reason": {10_000, 12, 290, 0},

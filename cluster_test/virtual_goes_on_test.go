@@ -34,7 +34,7 @@ func (*received) HandleConn(context.Context, stats.ConnStats)                   
 // TestVirtualWatchServicesGoesOn: a watch of 10,000 services that loses its node is sent by the next one what changed
 // meanwhile, and not all services again. When it comes back to a node that has started anew, too.
 func TestVirtualWatchServicesGoesOn(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	const services, atOnce = 10_000, 500
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		writer := c.client()

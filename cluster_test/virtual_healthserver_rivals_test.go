@@ -13,7 +13,7 @@ import (
 // TestVirtualHealthServerRestartsWithAnOverlap: the next process of an instance publishes before the one before it has
 // stopped, as with SO_REUSEPORT. The end of the older one leaves the report of the living one alone.
 func TestVirtualHealthServerRestartsWithAnOverlap(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, onStop := range []client.OnStop{client.StopNotServing, client.StopWithdraw, client.StopLeave} {
 		t.Run(onStop.String(), func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
@@ -39,7 +39,7 @@ func TestVirtualHealthServerRestartsWithAnOverlap(t *testing.T) {
 // TestVirtualHealthServerOutlivesARival: another process takes the instance over, says NOT_SERVING and ends, in order
 // or by its TTL. The living one publishes again.
 func TestVirtualHealthServerOutlivesARival(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	const ttl = 4 * time.Second
 	for _, dies := range []bool{false, true} {
 		t.Run(fmt.Sprintf("dies %v", dies), func(t *testing.T) {

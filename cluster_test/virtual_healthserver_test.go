@@ -70,7 +70,7 @@ func (i *virtualInstance) within(d time.Duration, what string, want client.Statu
 // TestVirtualHealthServerFollowsTheRegistry: what operators do is seen, by a report of SERVICE, by overrides of either
 // name and by a shutdown, and undone.
 func TestVirtualHealthServerFollowsTheRegistry(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		cl := c.client()
@@ -116,7 +116,7 @@ func TestVirtualHealthServerFollowsTheRegistry(t *testing.T) {
 // TestVirtualHealthServerIsFailStatic: nothing that happens to the registry changes what a process shows, and the next
 // flip is seen.
 func TestVirtualHealthServerIsFailStatic(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		i := c.instance()
@@ -147,7 +147,7 @@ func TestVirtualHealthServerIsFailStatic(t *testing.T) {
 // TestVirtualHealthServerStartsOff: a process that is restarted while it, or its pattern, is switched off shows nothing
 // else for a moment, also when its earlier report is gone.
 func TestVirtualHealthServerStartsOff(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, pattern := range []string{shopCart, shopCartInstance, shopCart + "/*"} {
 		t.Run(pattern, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
@@ -181,7 +181,7 @@ func TestVirtualHealthServerStartsOff(t *testing.T) {
 // TestVirtualHealthServerThatDies: its report turns when the TTL has passed, and a process that was only cut off for
 // longer reports itself anew.
 func TestVirtualHealthServerThatDies(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		const ttl = 4 * time.Second
@@ -211,7 +211,7 @@ func TestVirtualHealthServerThatDies(t *testing.T) {
 
 // TestVirtualHealthServerInAnotherCluster: a registry that lost everything switches nobody on.
 func TestVirtualHealthServerInAnotherCluster(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		cl := c.client()
@@ -242,7 +242,7 @@ func TestVirtualHealthServerInAnotherCluster(t *testing.T) {
 // TestVirtualHealthServerRemembersOff: a process that is restarted while the registry is away stays off, until the
 // registry says otherwise; another cluster that knows nothing says nothing.
 func TestVirtualHealthServerRemembersOff(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, by := range []string{shopCart, shopCartInstance} {
 		t.Run(by, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {

@@ -68,7 +68,7 @@ func readHistory(t *testing.T, n *virtualNode) onDisk {
 // catch up by a snapshot, while the history is compacted too. In the end every node's registry file holds
 // every event from one and the same horizon on, and below it the newest of each service.
 func TestVirtualP11HistoryOutlivesTheLog(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	const kept = 150
 	inVirtualTime(t, func(cfg *node.Config) {
 		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5

@@ -61,7 +61,7 @@ func (c *virtual) waitsFor(n *virtualNode, command string) {
 // TestVirtualNodeJoinsAndIsRemoved: whole nodes. It waits, is added, holds what the cluster does, and is removed: it ends
 // itself, says so at each start, and the others forget it.
 func TestVirtualNodeJoinsAndIsRemoved(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.atLevelOfMembers()
 		cl := c.client()
@@ -124,7 +124,7 @@ func TestVirtualNodeJoinsAndIsRemoved(t *testing.T) {
 // TestVirtualWipedFounderIsReplaced: the first by name loses its disk and is started as before. It waits, is replaced by
 // one command, and the old list of members does it no harm; nor a restart of all with that list.
 func TestVirtualWipedFounderIsReplaced(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.atLevelOfMembers()
 		cl := c.client()

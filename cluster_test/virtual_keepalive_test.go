@@ -68,7 +68,7 @@ func (n *virtualNode) listLeases(req *rollcallv1.ListLeasesRequest) *rollcallv1.
 // TestVirtualKeepAliveThroughAnyNode: leases that were granted through any node are renewed through any, many on one
 // stream, and nothing about it stands in the log. Ids that name no lease are lost, and leave nothing behind.
 func TestVirtualKeepAliveThroughAnyNode(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		const ttl = 3 * time.Second
 		var ids []string
@@ -158,7 +158,7 @@ func TestVirtualKeepAliveThroughAnyNode(t *testing.T) {
 // elected; every message is answered; no lease ends, though it is longer without a leader than its client would wait.
 // The stream of the node that stops ends, so that its client moves.
 func TestVirtualKeepAliveSurvivesElections(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		const ttl = 2 * time.Second
 		id := c.nodes[0].grant(ttl)
@@ -218,7 +218,7 @@ func TestVirtualKeepAliveSurvivesElections(t *testing.T) {
 // TestVirtualLeasesThroughTheAPI: a lease holds what is attached to it; another live one takes over; the end of one
 // leaves what its caller asks for.
 func TestVirtualLeasesThroughTheAPI(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		n := c.others(c.leader())[0]
 		ctx := c.patiently()

@@ -74,7 +74,7 @@ func (c *virtual) had(service string) (statuses []client.Status) {
 // TestVirtualKeeperNeverFlaps: a reporter that lives stays SERVING, whoever leads and whichever node it uses goes
 // away. When it closes, that is one more event.
 func TestVirtualKeeperNeverFlaps(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		k := c.keep(client.StopNotServing)
@@ -132,7 +132,7 @@ func TestVirtualKeeperNeverFlaps(t *testing.T) {
 // TestVirtualKeeperThatDies: its services are NOT_SERVING on all nodes between one TTL after its last renewal and a
 // second later.
 func TestVirtualKeeperThatDies(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		for range 5 {
@@ -160,7 +160,7 @@ func TestVirtualKeeperThatDies(t *testing.T) {
 // TestVirtualKeeperWithoutAQuorum: its lease outlives the cluster's pause, or is granted anew, and in the end all
 // is as it reported last.
 func TestVirtualKeeperWithoutAQuorum(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.awaitLevel(2)
 		k := c.keep(client.StopWithdraw)

@@ -32,7 +32,7 @@ func together(n int, do func(i int)) {
 // TestVirtualLayersAreLimited: as many prefix overrides and rules as there can be, and no more; a change that
 // breaks all rules at once is one error that clients can receive.
 func TestVirtualLayersAreLimited(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		cl := c.clientFor(t)
 		full := func(what string, err error) {

@@ -22,7 +22,7 @@ import (
 // TestVirtualLayersOnce: another try of a request gets the first answer, a refusal too, through every node and
 // after restarts; another request with its id is refused; if_revision is compared.
 func TestVirtualLayersOnce(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		ctx, cl := c.patiently(), c.clientFor(t)
 		c.set(cl, "a", serving)
@@ -145,7 +145,7 @@ func TestVirtualLayersOnce(t *testing.T) {
 // TestVirtualLayersNeedTheirLevel: one new node and two old ones refuse overrides and rules, whoever leads; then,
 // with all new, they work.
 func TestVirtualLayersNeedTheirLevel(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	synctest.Test(t, func(t *testing.T) {
 		c := newVirtual(t, 3, nil)
 		defer c.close()
@@ -206,7 +206,7 @@ func TestVirtualLayersNeedTheirLevel(t *testing.T) {
 // TestVirtualLayersOnceUnderFaults: while leaders are cut off, every override that was acknowledged is one event,
 // and one whose outcome is unknown at most one.
 func TestVirtualLayersOnceUnderFaults(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(context.Background())
 		var (

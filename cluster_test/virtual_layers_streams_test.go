@@ -16,7 +16,7 @@ import (
 // TestVirtualStreamsSeeOverrides: a stock Watch on each node, WatchServices and WatchEvents tell what overrides
 // change, and nothing else.
 func TestVirtualStreamsSeeOverrides(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		cl := c.clientFor(t)
 		c.set(cl, "shop/cart", serving)

@@ -125,7 +125,7 @@ func (c *virtual) shows(when string, want map[string]client.Status) {
 // TestVirtualOverridesThroughEveryNode: each kind of pattern, set through each node, shows on all; every layer
 // is told; what ends shows what is beneath.
 func TestVirtualOverridesThroughEveryNode(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		all := c.client()
 		defer all.Close()
@@ -217,7 +217,7 @@ func errorOf(t *testing.T, err error) *client.Error {
 // TestVirtualShutdownAndResume: resume brings back exactly the map beneath, with what was reported, deleted,
 // made and overridden meanwhile.
 func TestVirtualShutdownAndResume(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		cl := c.client(c.others(c.leader())...)
 		defer cl.Close()
@@ -305,7 +305,7 @@ func (c *virtual) wantLayered(when string, shown map[string]client.Status) {
 
 // TestVirtualLayersLast: restarts of every node, a snapshot for a follower that was away, a backup.
 func TestVirtualLayersLast(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, func(cfg *node.Config) {
 		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
 	}, func(t *testing.T, c *virtual) {

@@ -120,7 +120,7 @@ const (
 // TestVirtualADeposedLeaderKeepsNoLease: a leader that was cut off acknowledges no renewal that reaches it, and ends
 // nothing. The next one ends what nobody renewed with it, a whole TTL after it began.
 func TestVirtualADeposedLeaderKeepsNoLease(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, how := range []memnet.Cut{memnet.Stall, memnet.Reset} {
 		withLeases(t, nil, func(t *testing.T, c *leasedCluster) {
 			const ttl = 3 * time.Second
@@ -170,7 +170,7 @@ func TestVirtualADeposedLeaderKeepsNoLease(t *testing.T) {
 // TestVirtualAPausedClusterEndsNoLease: all nodes are stopped for longer than the leases live, and go on. Who was
 // not there to take renewals does not count their absence.
 func TestVirtualAPausedClusterEndsNoLease(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, long := range []time.Duration{300 * time.Millisecond, 5 * time.Second, time.Minute} {
 		withLeases(t, nil, func(t *testing.T, c *leasedCluster) {
 			kill := c.alive(c.reporters(5, 3*time.Second)...)
@@ -203,7 +203,7 @@ func TestVirtualAPausedClusterEndsNoLease(t *testing.T) {
 // TestVirtualLeaseGuard: most reporters fall silent. Nothing expires while they are away, whoever leads; when they
 // are back, the guard ends by itself. When it is released by hand, those that are away expire.
 func TestVirtualLeaseGuard(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLeases(t, nil, func(t *testing.T, c *leasedCluster) {
 		const ttl = 3 * time.Second
 		all := c.reporters(20, ttl)
@@ -261,7 +261,7 @@ func TestVirtualLeaseGuard(t *testing.T) {
 // writes in between; the next leader goes on where one has stopped. Of a lease that was revoked all changes are made
 // in the name of who did that.
 func TestVirtualALeaseOfManyServices(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	const services = 12_000
 	for _, revoked := range []bool{false, true} {
 		withLeases(t, nil, func(t *testing.T, c *leasedCluster) {
@@ -322,7 +322,7 @@ func TestVirtualALeaseOfManyServices(t *testing.T) {
 
 // TestVirtualReportsAreForgotten by the cluster's clock, a time after their lease expired, by whoever leads.
 func TestVirtualReportsAreForgotten(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLeases(t, nil, func(t *testing.T, c *leasedCluster) {
 		cl := c.clientFor(t)
 		lease, err := cl.GrantLease(c.patiently(), client.LeaseOptions{TTL: 3 * time.Second, ForgetAfter: time.Minute}, client.WriteOptions{})

@@ -32,7 +32,7 @@ var (
 // that was acknowledged, no renewal is acknowledged that does not count, and each lease ends within a second after
 // its TTL, with a TTL more for each change of leader.
 func TestVirtualP10LeaseLives(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	seed := *leaseSeed
 	if seed == 0 {
 		seed = rand.Uint64N(1 << 32)

@@ -168,7 +168,7 @@ func (c *virtual) underLoad(do func()) {
 // clients write. Until the last is done what only the newer version can fold is refused, whichever version
 // leads; then the level rises by itself, and there is no way back.
 func TestVirtualRollingUpgrade(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, leaderFirst := range []bool{true, false} {
 		t.Run(map[bool]string{true: "the leader first", false: "the leader last"}[leaderFirst], func(t *testing.T) {
 			inMixedVersions(t, nil, func(t *testing.T, c *virtual) {
@@ -234,7 +234,7 @@ func TestVirtualRollingUpgrade(t *testing.T) {
 // TestVirtualHoldLevel: one member that holds the level keeps the way back open, whoever leads. A restart
 // without the flag lets the level rise.
 func TestVirtualHoldLevel(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inMixedVersions(t, nil, func(t *testing.T, c *virtual) {
 		c.underLoad(func() {
 			holds := c.others(c.leader())[0]
@@ -284,7 +284,7 @@ func TestVirtualHoldLevel(t *testing.T) {
 // back as the older version, on data from before. It is let in by nobody, ends itself for nothing, reads
 // go on, and as the newer version it catches up: by entries, or by a snapshot.
 func TestVirtualOlderFollowerGetsNothingItCannotFold(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for name, trailing := range map[string]uint64{"entries": 0, "a snapshot": 5} {
 		t.Run(name, func(t *testing.T) {
 			inMixedVersions(t, func(cfg *node.Config) {
@@ -366,7 +366,7 @@ func (n *virtualNode) fullStatus() *rollcallv1.GetStatusResponse {
 
 // TestVirtualSnapshotsBetweenVersions: before the level rises, each version takes the other's snapshots.
 func TestVirtualSnapshotsBetweenVersions(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, leaderNewer := range []bool{true, false} {
 		t.Run(map[bool]string{true: "from the newer", false: "from the older"}[leaderNewer], func(t *testing.T) {
 			inMixedVersions(t, func(cfg *node.Config) {
@@ -403,7 +403,7 @@ func TestVirtualSnapshotsBetweenVersions(t *testing.T) {
 // when all members can fold it, whichever version leads. Then every node holds the records, and the older
 // version does not start on them.
 func TestVirtualNewKindNeedsTheNextLevel(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	kind := *noteKind
 	kind.Level = newerLevel
 	folds := &notes{folds: map[string]*fsm.FSM{}}

@@ -72,7 +72,7 @@ func (c *memberRecords) members(want string) {
 // TestVirtualMemberRecords: who is a member and who was outlives compaction, restarts and a snapshot for a follower that
 // was away, and is right on disk. A new cluster from a backup has none of it.
 func TestVirtualMemberRecords(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	synctest.Test(t, func(t *testing.T) {
 		c := &memberRecords{notes{kinds: fsm.DefaultKinds(), folds: map[string]*fsm.FSM{}}}
 		c.virtual = newVirtual(t, 3, c.configure)

@@ -17,7 +17,7 @@ import (
 // TestVirtualWatchNames: a watch by names goes on across nodes, sees what reports and overrides of its names change,
 // one that ends by itself too, hears nothing of others, and holds in the end what the cluster does.
 func TestVirtualWatchNames(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		cl := c.clientFor(t)
 		names := []string{"shop/cart", "shop/none", "pay"}

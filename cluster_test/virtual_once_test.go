@@ -24,7 +24,7 @@ import (
 // nodes restart. The clients try again by themselves; each acknowledged increment is there once and
 // nothing else is.
 func TestVirtualP3ExactlyOnce(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, how := range []struct {
 		name   string
 		faults func(c *virtual)
@@ -140,7 +140,7 @@ func (n *virtualNode) set(req *rollcallv1.SetServingStatusRequest) (*rollcallv1.
 // TestVirtualP3FirstAnswer asks again, through every node, after everything that could make one forget:
 // other writes, a restart of all, a snapshot; then after ten minutes, when it may.
 func TestVirtualP3FirstAnswer(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, func(cfg *node.Config) {
 		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
 	}, func(t *testing.T, c *virtual) {
@@ -225,7 +225,7 @@ func TestVirtualP3FirstAnswer(t *testing.T) {
 // TestVirtualP3SlowFirstTry sends two tries of one request at the same time through different nodes,
 // many times: one takes effect, both get its answer.
 func TestVirtualP3SlowFirstTry(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, func(cfg *node.Config) { cfg.RequestIDs = 10 }, func(t *testing.T, c *virtual) {
 		before := c.caughtUp()
 		const rounds = 30

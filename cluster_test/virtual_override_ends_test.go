@@ -13,7 +13,7 @@ import (
 // TestVirtualOverridesExpire while the leader is killed shortly before, and clocks leap: never before the time
 // that was promised, and at most a little after there is a leader.
 func TestVirtualOverridesExpire(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	const ttl = 30 * time.Second
 	for name, disturb := range map[string]func(c *virtual, all clocks){
 		"quiet": func(*virtual, clocks) {},

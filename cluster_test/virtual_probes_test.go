@@ -22,7 +22,7 @@ import (
 // TestVirtualHealthListen: probes in plain text are answered for the node's own names and nothing else, also while the
 // ports have TLS, and connections that do nothing keep no probe out.
 func TestVirtualHealthListen(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	synctest.Test(t, func(t *testing.T) {
 		ca := tlstest.NewCA(t, "ca")
 		c, _ := secureVirtual(t, 1, tlsport.Required, ca)

@@ -72,7 +72,7 @@ func (c *virtual) watch(n *virtualNode, service string) *virtualWatch {
 // all nodes, while the leader is cut off now and then. Every acknowledged write has a revision of its
 // own; revisions follow real time; and of two writes with one expected revision one succeeds.
 func TestVirtualP2LinearizableWrites(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		type write struct {
 			begun, ended       time.Time
@@ -155,7 +155,7 @@ func TestVirtualP2LinearizableWrites(t *testing.T) {
 // TestVirtualP5WatchConverges follows a service on every node through flips and partitions: each
 // stream ends at the latest status, and the client's watch never goes back though it moves.
 func TestVirtualP5WatchConverges(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -244,7 +244,7 @@ func TestVirtualP5WatchConverges(t *testing.T) {
 // TestVirtualP7FailStatic takes the quorum away from under open watches: reads and watches go on,
 // writes fail as surely not written, and the watches follow when the quorum is back.
 func TestVirtualP7FailStatic(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -304,7 +304,7 @@ func TestVirtualP7FailStatic(t *testing.T) {
 
 // TestVirtualBatchIsOneCut lists on every node while batches flip two services together.
 func TestVirtualBatchIsOneCut(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()

@@ -20,7 +20,7 @@ import (
 // TestVirtualReadsAreFiltered: every node of a real cluster tells a caller of what it may read, now and in the past, and
 // ends its watches within a second of the revocation of its token.
 func TestVirtualReadsAreFiltered(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withAccess(t, func(t *testing.T, c *guarded) {
 		leader := c.leader()
 		admin := c.as(c.root)

@@ -94,7 +94,7 @@ func (n *virtualNode) read(kv ...string) (revision int64, age time.Duration, err
 // on. A linearizable read never misses a write acknowledged before it began; one with a staleness never
 // misses an older one; a local one may, and says how old it may be.
 func TestVirtualP4HonestReads(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -189,7 +189,7 @@ func TestVirtualP4HonestReads(t *testing.T) {
 
 // A linearizable watch begins with what is true; one that requires a leader ends on a node that lost it.
 func TestVirtualP4Watches(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		cl := c.client()
 		defer cl.Close()

@@ -144,7 +144,7 @@ func (r *resolved) comesBack(when, i string) time.Duration {
 // TestVirtualResolverFlips switches instances off and on, by report, by override and by pattern, also while any one
 // node hangs or is cut off, and while the whole cluster is away.
 func TestVirtualResolverFlips(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, likeInProduction, func(t *testing.T, c *virtual) {
 		r := resolve(t, c)
 		defer r.close()
@@ -206,7 +206,7 @@ func TestVirtualResolverFlips(t *testing.T) {
 
 // TestVirtualResolverAnotherCluster: the registry is founded anew on its addresses, and then restored from a backup.
 func TestVirtualResolverAnotherCluster(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		r := resolve(t, c)
 		defer r.close()
@@ -253,7 +253,7 @@ func TestVirtualResolverAnotherCluster(t *testing.T) {
 
 // TestVirtualResolverDeadInstance: its lease ends, and it gets no more calls.
 func TestVirtualResolverDeadInstance(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		r := resolve(t, c)
 		defer r.close()
@@ -268,7 +268,7 @@ func TestVirtualResolverDeadInstance(t *testing.T) {
 // TestVirtualAware: calls are refused at once while an operator switched the target off, who and why are told, and
 // nothing else refuses them.
 func TestVirtualAware(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		net, cl := grpctest.NewNetwork(t), c.client()
 		defer cl.Close()

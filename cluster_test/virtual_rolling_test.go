@@ -43,7 +43,7 @@ func (w *numbered) run(ctx context.Context, t *testing.T, cl *client.Client) {
 // through each node and watch at each: no write fails and no watch misses one, while the levels are mixed, while a member
 // holds the level down, and when it rises.
 func TestVirtualUpgradeFailsNoWrite(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, size := range []int{3, 5} {
 		t.Run(fmt.Sprint(size, " nodes"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -52,7 +52,7 @@ var drains = []struct {
 // TestVirtualRacingDrains: of two who drain at once through two nodes, under "at least one", exactly one is
 // refused, a thousand times.
 func TestVirtualRacingDrains(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		c.rule(c.clientFor(t), client.Rule{Name: "pay-min", Pattern: "pay/*", MinServing: 1})
 		services := []string{"pay/a", "pay/b"}
@@ -100,7 +100,7 @@ func TestVirtualRacingDrains(t *testing.T) {
 // TestVirtualRules: all broken rules in one error; only what makes it worse is refused; who breaks a rule names
 // it and says why, and that stays in the history.
 func TestVirtualRules(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withLayers(t, nil, func(t *testing.T, c *virtual) {
 		ctx, cl := c.patiently(), c.clientFor(t)
 		for i := range 4 {

@@ -15,7 +15,7 @@ import (
 // small write may take, and so does a small one behind it. It goes over two such links: to the leader, and on to
 // the others.
 func TestVirtualLargeWritesForwardedOverSlowLinks(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	synctest.Test(t, func(t *testing.T) {
 		c := newVirtual(t, 3, nil)
 		defer c.close()

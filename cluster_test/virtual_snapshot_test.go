@@ -76,7 +76,7 @@ func (c *virtual) behind() (leader, away *virtualNode) {
 // TestVirtualP9DamagedSnapshotOfTheLeader flips a bit of the leader's newest snapshot, which it has
 // used before. A follower that needs a snapshot gets a right one, and no write has to come for that.
 func TestVirtualP9DamagedSnapshotOfTheLeader(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for what, damage := range map[string]func(t *testing.T, snapshot string){
 		"content": func(t *testing.T, snapshot string) { flipBit(t, filepath.Join(snapshot, "state.bin")) },
 		"meta":    func(t *testing.T, snapshot string) { flipBit(t, filepath.Join(snapshot, "meta.json")) },
@@ -120,7 +120,7 @@ func TestVirtualP9DamagedSnapshotOfTheLeader(t *testing.T) {
 // stopped. It goes on from its registry file and, as raft must have a snapshot that its log follows on, from
 // the one before; also if the registry file is gone.
 func TestVirtualP9LeaderRestartsOnADamagedSnapshot(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for what, lost := range map[string]func(t *testing.T, n *virtualNode){
 		"registry file there": func(*testing.T, *virtualNode) {},
 		"registry file gone":  removeRegistryFile,
@@ -162,7 +162,7 @@ func TestVirtualP9LeaderRestartsOnADamagedSnapshot(t *testing.T) {
 // cluster agreed on, and every checksum in them is right. The state hash is not: the follower that is
 // sent one shows nothing of it and stops, the others go on.
 func TestVirtualP9ForgedSnapshotOfTheLeader(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, func(cfg *node.Config) {
 		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
 	}, func(t *testing.T, c *virtual) {
@@ -202,7 +202,7 @@ func TestVirtualP9ForgedSnapshotOfTheLeader(t *testing.T) {
 
 // TestVirtualP9SnapshotScrubbed: nobody needs the snapshot that was damaged, and nobody writes.
 func TestVirtualP9SnapshotScrubbed(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, func(cfg *node.Config) {
 		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
 		cfg.ScrubInterval = time.Minute
@@ -230,7 +230,7 @@ func TestVirtualP9SnapshotScrubbed(t *testing.T) {
 // TestVirtualSnapshotOverASlowLink: a follower that needs a snapshot gets it over a link that takes far longer
 // than raft's timeouts to carry it. The leader leads on, and the follower has everything afterwards.
 func TestVirtualSnapshotOverASlowLink(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	const rate = 100_000 // bytes a second
 	synctest.Test(t, func(t *testing.T) {
 		c := newVirtual(t, 3, func(cfg *node.Config) {

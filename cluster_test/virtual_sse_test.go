@@ -60,7 +60,7 @@ func (n *virtualNode) restores() string {
 // Its streams over HTTP stay open meanwhile, and afterwards the one of services has the state, and the one of events each
 // event once and in order.
 func TestVirtualSnapshotUnderOpenStreams(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, func(cfg *node.Config) {
 		withHTTP(cfg)
 		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5

@@ -46,7 +46,7 @@ func clientCredentials(t *testing.T, files certs.Files) credentials.TransportCre
 
 // TestVirtualTLS: with TLS everywhere a cluster forms, forwards, takes over at once when its leader is gone, and heals.
 func TestVirtualTLS(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	synctest.Test(t, func(t *testing.T) {
 		ca := tlstest.NewCA(t, "ca")
 		c, logs := secureVirtual(t, 3, tlsport.Required, ca)
@@ -97,7 +97,7 @@ func TestVirtualTLS(t *testing.T) {
 // TestVirtualTLSCutOver: a running cluster goes from plain text to TLS and back, one node after the other, and always
 // takes writes by every node.
 func TestVirtualTLSCutOver(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	synctest.Test(t, func(t *testing.T) {
 		ca := tlstest.NewCA(t, "ca")
 		c, logs := secureVirtual(t, 3, tlsport.Off, ca)
@@ -163,7 +163,7 @@ func TestVirtualTLSCutOver(t *testing.T) {
 // TestVirtualTLSStrangers: a member whose certificate is expired, of another CA, or another member's, has no part in the
 // cluster, and both sides say why.
 func TestVirtualTLSStrangers(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for name, test := range map[string]struct {
 		files         func(ca *tlstest.CA) certs.Files
 		others, other string // in the logs of those that refuse it, and in its own
@@ -244,7 +244,7 @@ func TestVirtualTLSStrangers(t *testing.T) {
 // TestVirtualTLSRotation: leaves are replaced, then the CA, while the cluster runs. Nothing is restarted, and in the end
 // the old CA's certificates are worth nothing.
 func TestVirtualTLSRotation(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	synctest.Test(t, func(t *testing.T) {
 		old, next := tlstest.NewCA(t, "old"), tlstest.NewCA(t, "next")
 		bundle := t.TempDir() + "/bundle.pem"
@@ -313,7 +313,7 @@ func TestVirtualTLSRotation(t *testing.T) {
 // TestVirtualTLSMixed: members of which some need TLS and others have none, or not the right certificate, say what is
 // wrong: both in their logs.
 func TestVirtualTLSMixed(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for name, test := range map[string]struct {
 		mode          tlsport.Mode
 		stranger      bool   // the certificate of the other is signed by another CA

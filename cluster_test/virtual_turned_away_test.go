@@ -18,7 +18,7 @@ import (
 // TestVirtualStrangersDoNotFillTheLog: what callers may not do makes no log entry, whichever way it comes, and who was
 // granted something is not turned away by any node.
 func TestVirtualStrangersDoNotFillTheLog(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	withAccess(t, func(t *testing.T, c *guarded) {
 		leader := c.leader()
 		token := c.create(c.as(c.root), leader, "ci", "reporter", "svc/*")

@@ -17,7 +17,7 @@ import (
 // TestVirtualP5SlowReader changes a status again while the one before is still on its way to a watcher
 // that takes nothing: when it does take, it gets that one and then the latest.
 func TestVirtualP5SlowReader(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	synctest.Test(t, func(t *testing.T) {
 		c := newVirtual(t, 1, nil)
 		defer c.close()
@@ -96,7 +96,7 @@ func TestVirtualP5SlowReader(t *testing.T) {
 // TestVirtualP5NeverGoesBack has the client's watch move from a node that stops to one that is behind:
 // what that one shows is older than what the watch has seen, and it must not be given.
 func TestVirtualP5NeverGoesBack(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(c.ctx)
 		defer cancel()

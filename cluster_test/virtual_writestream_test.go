@@ -29,7 +29,7 @@ func streamedSets(n int) (writes []*rollcallv1.StreamedWrite) {
 // TestVirtualWriteStreamOfADeadLeader: the leader dies with a thousand writes that wait on one stream, through itself or
 // through a follower. Each has an outcome that is true, or none; what is tried again as the same request is done once.
 func TestVirtualWriteStreamOfADeadLeader(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	for _, through := range []string{"the leader", "a follower"} {
 		t.Run(through, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
@@ -121,7 +121,7 @@ func TestVirtualWriteStreamOfADeadLeader(t *testing.T) {
 // TestVirtualP3StreamedWritesExactlyOnce: a client's writes that wait together go over a stream, and are done once
 // each while leaders die beneath them.
 func TestVirtualP3StreamedWritesExactlyOnce(t *testing.T) {
-	beside(t, inTheirBubble)
+	beside(t, ofVirtualTime)
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		c.waitReady()
 		before := c.caughtUp()

@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -43,5 +44,23 @@ func BenchmarkStoreLogs(b *testing.B) {
 				b.ReportMetric(float64(b.N)*float64(size)/b.Elapsed().Seconds(), "entries/s")
 			})
 		}
+	}
+}
+
+// BenchmarkOpen opens a log of one segment that is nearly empty, as that of a node that was idle.
+func BenchmarkOpen(b *testing.B) {
+	path := b.TempDir()
+	use := func(do func(*Log) error) {
+		l, err := openDirectory(b, path).open(Options{Kind: WAL})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := errors.Join(do(l), l.Close()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	use(func(l *Log) error { return l.StoreLogs(batches(b, 2)[0]) })
+	for b.Loop() {
+		use(func(*Log) error { return nil })
 	}
 }
