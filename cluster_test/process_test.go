@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -409,6 +410,9 @@ func (p *process) waitExit() int {
 	return cmd.ProcessState.ExitCode()
 }
 
+// redialSoon has a client of a node that is down back soon after its start, and idle meanwhile.
+var redialSoon = backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1, MaxDelay: 20 * time.Millisecond}
+
 // dial returns a plain connection to this node alone: a stock client.
 func (p *process) dial() *grpc.ClientConn {
 	p.t.Helper()
@@ -417,7 +421,7 @@ func (p *process) dial() *grpc.ClientConn {
 	if p.conn == nil {
 		conn, err := grpc.NewClient(p.api,
 			grpc.WithTransportCredentials(p.creds),
-			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: redialSoon, MinConnectTimeout: time.Second}))
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -445,22 +449,23 @@ func (p *process) waitStatus(service string, want healthpb.HealthCheckResponse_S
 	})
 }
 
-// eventually asks again until it holds. It polls where nothing can be waited on: another process.
+// eventually asks again until it holds. It polls where nothing can be waited on: another process. What costs much to
+// ask, like a command, is asked more seldom.
 func eventually(t *testing.T, what string, holds func(ctx context.Context) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	for {
 		attempt, done := context.WithTimeout(ctx, 2*time.Second)
+		begun := time.Now()
 		ok := holds(attempt)
+		took := time.Since(begun)
 		done()
 		if ok {
 			return
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(min(max(20*time.Millisecond, 2*took), 200*time.Millisecond)):
 		case <-ctx.Done():
 			t.Fatalf("waited %s for %s", patience, what)
 		}
