@@ -23,6 +23,7 @@ func alive(t *testing.T, n *testNode) error {
 }
 
 func TestEveryRoleIsAlive(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		defer c.closeAll()
@@ -58,6 +59,7 @@ func TestEveryRoleIsAlive(t *testing.T) {
 }
 
 func TestAStuckFoldIsNotAlive(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -91,6 +93,7 @@ func TestAStuckFoldIsNotAlive(t *testing.T) {
 }
 
 func TestAStuckLoopIsNotAlive(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
 		opts := map[string]testOptions{}

@@ -94,6 +94,7 @@ func (c *clockCluster) wantNamed(what string, want ...string) {
 
 // One clock of three moves nothing, whether its node leads, follows or comes to lead while it is wrong.
 func TestVirtualOneWrongClock(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	for _, tt := range []struct {
 		name string
@@ -150,6 +151,7 @@ func TestVirtualOneWrongClock(t *testing.T) {
 
 // A clock that drifts is named when it is off by half a second, and log time does not drift with it.
 func TestVirtualDriftingClock(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openClocks(t, threeNames...)
 		defer c.closeAll()
@@ -165,6 +167,7 @@ func TestVirtualDriftingClock(t *testing.T) {
 
 // Two wrong clocks of three: while the cluster runs, time can only pass as the monotonic clock says.
 func TestVirtualTwoWrongClocks(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	for _, leaps := range [][2]time.Duration{{60 * day, 60 * day}, {60 * day, 90 * day}, {-day, -day}, {day, -day}} {
 		t.Run(fmt.Sprint(leaps), func(t *testing.T) {
@@ -197,6 +200,7 @@ func TestVirtualTwoWrongClocks(t *testing.T) {
 // A member alone: a step of its clock while it runs moves log time by a tenth of what passes; after a stop
 // log time follows the clock.
 func TestVirtualOneMember(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openClocks(t, "n1")
 		defer c.closeAll()
@@ -228,6 +232,7 @@ func TestVirtualOneMember(t *testing.T) {
 // The whole cluster is stopped for a month: log time moves on with its first entry, though one clock is
 // wrong meanwhile.
 func TestVirtualLongStop(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openClocks(t, threeNames...)
 		defer c.closeAll()
@@ -246,6 +251,7 @@ func TestVirtualLongStop(t *testing.T) {
 
 // A cluster of which one clock is wrong from the beginning.
 func TestVirtualFoundedWithAWrongClock(t *testing.T) {
+	t.Parallel()
 	for _, wrong := range threeNames {
 		synctest.Test(t, func(t *testing.T) {
 			c := &clockCluster{newTestCluster(t, threeNames...), map[string]*skewed{}, map[string]*logBuffer{}}
@@ -264,6 +270,7 @@ func TestVirtualFoundedWithAWrongClock(t *testing.T) {
 
 // All clocks are put right together, as when the time service comes up after the cluster.
 func TestVirtualAllClocksArePutRight(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openClocks(t, threeNames...)
 		defer c.closeAll()
@@ -281,6 +288,7 @@ func TestVirtualAllClocksArePutRight(t *testing.T) {
 // The clock of the leader steps again and again under writes, while leadership moves: log time never goes
 // back, and stays near the true time.
 func TestVirtualStepsUnderLoad(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openClocks(t, threeNames...)
 		defer c.closeAll()

@@ -47,6 +47,7 @@ var eachCut = map[string]memnet.Cut{"stall": memnet.Stall, "reset": memnet.Reset
 // A leader that nobody can connect to, and that can connect to all, hands over; the one that takes over keeps leading,
 // and when the cut is gone the old leader follows.
 func TestVirtualLeaderCutOffOneWay(t *testing.T) {
+	t.Parallel()
 	for _, names := range [][]string{threeNames, fiveNames} {
 		for name, how := range eachCut {
 			t.Run(fmt.Sprint(len(names), " nodes, ", name), func(t *testing.T) {
@@ -97,6 +98,7 @@ func TestVirtualLeaderCutOffOneWay(t *testing.T) {
 
 // Connections that are there go on behind some firewalls. As soon as somebody needs a new one, the cut is noticed.
 func TestVirtualLeaderUndialed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, old := openReach(t, threeNames...)
 		defer c.closeAll()
@@ -125,6 +127,7 @@ func TestVirtualLeaderUndialed(t *testing.T) {
 
 // A minority that cannot connect moves no leadership, and neither does a majority of which nobody could lead.
 func TestVirtualNoHandover(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		cut         func(c *testCluster, leader string, rest []string)
 		unsucceeded bool
@@ -166,6 +169,7 @@ func TestVirtualNoHandover(t *testing.T) {
 
 // Members of an older version tell nothing and are told nothing, so nothing is known and nobody hands over.
 func TestVirtualCutOffOlderVersion(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		defer c.closeAll()
@@ -186,6 +190,7 @@ func TestVirtualCutOffOlderVersion(t *testing.T) {
 // A restart of the leader's process, a slow one, and one that is stopped for a while, are no cuts: whoever leads then
 // keeps leading.
 func TestVirtualRestartIsNoCut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, old := openReach(t, threeNames...)
 		defer c.closeAll()
@@ -251,6 +256,7 @@ func (c *testCluster) transfer(to string) *testNode {
 
 // A node hands over once a minute at most, however often it is elected and cut off.
 func TestVirtualHandoverPauses(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, old := openReach(t, threeNames...)
 		defer c.closeAll()
@@ -270,6 +276,7 @@ func TestVirtualHandoverPauses(t *testing.T) {
 
 // What the others found before a node led may be over: it hands over ten seconds after it was elected at the earliest.
 func TestVirtualHandoverNotAtOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openReach(t, fiveNames...)
 		defer c.closeAll()
@@ -289,6 +296,7 @@ func TestVirtualHandoverNotAtOnce(t *testing.T) {
 
 // A follower that nobody can connect to hears no leader, and knows whom it can ask. It disturbs nobody.
 func TestVirtualFollowerCutOffOneWay(t *testing.T) {
+	t.Parallel()
 	for name, how := range eachCut {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -326,6 +334,7 @@ func TestVirtualFollowerCutOffOneWay(t *testing.T) {
 
 // A follower that is back after long knows no leader when all others stop: that they could not connect to it is over.
 func TestVirtualNoLeaderAfterRestart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openReach(t, threeNames...)
 		defer c.closeAll()
@@ -350,6 +359,7 @@ func TestVirtualNoLeaderAfterRestart(t *testing.T) {
 
 // A follower that cannot connect to the leader, and hears it, says so.
 func TestVirtualFollowerCannotReachLeader(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openReach(t, threeNames...)
 		defer c.closeAll()

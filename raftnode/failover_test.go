@@ -55,6 +55,7 @@ func openThreeSettled(t *testing.T, opts map[string]testOptions) (*testCluster, 
 
 // Both followers see it at the same moment, in any of many interleavings; one election must do.
 func TestFastFailover(t *testing.T) {
+	t.Parallel()
 	seeds := 50
 	if testing.Short() {
 		seeds = 10
@@ -87,6 +88,7 @@ func TestFastFailover(t *testing.T) {
 
 // The one with the further log stands, whatever its name.
 func TestFastFailoverOfTheFurtherLog(t *testing.T) {
+	t.Parallel()
 	for round := range 4 {
 		synctest.Test(t, func(t *testing.T) {
 			c, old := openThreeSettled(t, nil)
@@ -109,6 +111,7 @@ func TestFastFailoverOfTheFurtherLog(t *testing.T) {
 
 // A firewall between one follower and the leader must not cost the others their leader.
 func TestFastFailoverNeedsAQuorum(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThreeSettled(t, nil)
 		defer c.closeAll()
@@ -133,6 +136,7 @@ func TestFastFailoverNeedsAQuorum(t *testing.T) {
 // A process that hangs keeps its connections, and a machine that is gone ends none. The followers wait for a second,
 // never less than raft's own timeout, and then elect once.
 func TestASilentLeaderIsReplaced(t *testing.T) {
+	t.Parallel()
 	var most time.Duration
 	for _, how := range []memnet.Cut{memnet.Stall, memnet.Reset} {
 		for range 25 {
@@ -164,6 +168,7 @@ func TestASilentLeaderIsReplaced(t *testing.T) {
 // Who agrees that the leader is silent looks for a successor at once, too: else two could stand one after the other,
 // and split the votes.
 func TestWhoAgreesThatTheLeaderIsSilentStandsToo(t *testing.T) {
+	t.Parallel()
 	tried := 0
 	for range 40 {
 		synctest.Test(t, func(t *testing.T) {
@@ -199,6 +204,7 @@ func TestWhoAgreesThatTheLeaderIsSilentStandsToo(t *testing.T) {
 // A leader that one follower does not hear is heard by the others, and stays. In some of the rounds the follower asks
 // them, in others raft's own timeout comes first.
 func TestALeaderThatOneFollowerDoesNotHearStays(t *testing.T) {
+	t.Parallel()
 	for range 25 {
 		synctest.Test(t, func(t *testing.T) {
 			c, leader := openThreeSettled(t, nil)
@@ -218,6 +224,7 @@ func TestALeaderThatOneFollowerDoesNotHearStays(t *testing.T) {
 }
 
 func TestFastFailoverOff(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		off := testOptions{config: func(c *Config) { c.FastFailover = false }}
 		// One that stands alone has nobody to agree with.
@@ -240,6 +247,7 @@ func TestFastFailoverOff(t *testing.T) {
 // A follower that is in the middle of a slow fsync has not noticed yet. The other one must wait for it,
 // and both must not stand.
 func TestFastFailoverWithASlowDisk(t *testing.T) {
+	t.Parallel()
 	for round := range 10 {
 		synctest.Test(t, func(t *testing.T) {
 			var slow sync.Map // node names
@@ -271,6 +279,7 @@ func TestFastFailoverWithASlowDisk(t *testing.T) {
 // Whatever raft is doing when it is told to stand, followers, candidates and leaders in any order: there
 // is a leader again soon, and one log.
 func TestStandingInAnyState(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openThreeSettled(t, nil)
 		defer c.closeAll()
@@ -310,6 +319,7 @@ func TestStandingInAnyState(t *testing.T) {
 
 // Nobody but a member of the cluster learns anything or has this node dial.
 func TestFastFailoverIsForMembers(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThreeSettled(t, nil)
 		defer c.closeAll()
@@ -361,6 +371,7 @@ func TestFastFailoverIsForMembers(t *testing.T) {
 
 // Leaders die one after another, under writes.
 func TestFastFailovers(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openThreeSettled(t, nil)
 		defer c.closeAll()

@@ -35,6 +35,7 @@ func (n *testNode) neverForms(t *testing.T) {
 }
 
 func TestOneMemberFoundsAtOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1")
 		defer c.closeAll()
@@ -48,6 +49,7 @@ func TestOneMemberFoundsAtOnce(t *testing.T) {
 }
 
 func TestEmptyNodesWaitForAll(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		defer c.closeAll()
@@ -62,6 +64,7 @@ func TestEmptyNodesWaitForAll(t *testing.T) {
 }
 
 func TestWipedNodeWaitsToBeReplaced(t *testing.T) {
+	t.Parallel()
 	for _, wiped := range threeNames {
 		synctest.Test(t, func(t *testing.T) {
 			c, leader := openThree(t, nil)
@@ -96,6 +99,7 @@ func TestWipedNodeWaitsToBeReplaced(t *testing.T) {
 // The founder loses its disk while the only other node that knows the cluster is down, and the third
 // never heard of it: two empty nodes that could found anew, over an acknowledged write.
 func TestWipedFounderDoesNotFoundAgain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		defer c.closeAll()
@@ -127,6 +131,7 @@ func TestWipedFounderDoesNotFoundAgain(t *testing.T) {
 }
 
 func TestFounderFinishesAfterACrash(t *testing.T) {
+	t.Parallel()
 	for name, log := range map[string]func(*raftlog.Log) error{
 		"before raft's term":  func(*raftlog.Log) error { return nil },
 		"before raft's entry": func(l *raftlog.Log) error { return l.SetUint64([]byte("CurrentTerm"), 1) },
@@ -171,6 +176,7 @@ func TestFounderFinishesAfterACrash(t *testing.T) {
 }
 
 func TestMemberListsThatDiffer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		defer c.closeAll()
@@ -183,6 +189,7 @@ func TestMemberListsThatDiffer(t *testing.T) {
 }
 
 func TestStrangerIsNotAMember(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -197,6 +204,7 @@ func TestStrangerIsNotAMember(t *testing.T) {
 }
 
 func TestOtherClusterIsRefusedAtStart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1", "n2")
 		defer c.closeAll()
@@ -218,6 +226,7 @@ func TestOtherClusterIsRefusedAtStart(t *testing.T) {
 // A copy of what a node had, put where another directory id is, is not the node that the cluster
 // knows.
 func TestOtherDirectoryIsRefusedAtStart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -238,6 +247,7 @@ func TestOtherDirectoryIsRefusedAtStart(t *testing.T) {
 }
 
 func TestForceBootstrap(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		defer c.closeAll()
@@ -253,6 +263,7 @@ func TestForceBootstrap(t *testing.T) {
 }
 
 func TestForceBootstrapFinishesAfterACrash(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		defer c.closeAll()
@@ -278,6 +289,7 @@ func TestForceBootstrapFinishesAfterACrash(t *testing.T) {
 }
 
 func TestDataWithoutIdentityIsRefused(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1")
 		defer c.closeAll()

@@ -128,6 +128,7 @@ func (c *testCluster) leadBy(n *testNode, among ...string) {
 // TestNodeJoins: it waits and says what to run, keeps its directory over restarts, and once it was added takes part:
 // also with a leader that its Founding does not name.
 func TestNodeJoins(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openNewer(t)
 		defer c.closeAll()
@@ -174,6 +175,7 @@ func TestNodeJoins(t *testing.T) {
 // TestReplacedFounderNeverBootstraps: n1 is the first by name, so a founder with its name would write the first entry of a
 // log. One that was killed after it had noted that it joined, and before its first entry, must not.
 func TestReplacedFounderNeverBootstraps(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openNewer(t)
 		defer c.closeAll()
@@ -213,6 +215,7 @@ func TestReplacedFounderNeverBootstraps(t *testing.T) {
 
 // TestMemberThatWasAwayFindsItsWayBack: while it was away, or cut off, another member was replaced, and leads.
 func TestMemberThatWasAwayFindsItsWayBack(t *testing.T) {
+	t.Parallel()
 	for _, restarts := range []bool{true, false} {
 		t.Run(fmt.Sprint("restarts ", restarts), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -269,6 +272,7 @@ func TestMemberThatWasAwayFindsItsWayBack(t *testing.T) {
 // TestJoiningNodesThatHelpNobody: seeds that are the node itself, that belong to no cluster, or to two, and two nodes that
 // wait with the same name.
 func TestJoiningNodesThatHelpNobody(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1", "n2")
 		defer c.closeAll()
@@ -324,6 +328,7 @@ func (n *testNode) closeBoth(t *testing.T, other *testNode) {
 // TestJoiningOutlivesAFullDisk: identity.json cannot be written when the node was added. It fails, and joins with the same
 // directory when there is room.
 func TestJoiningOutlivesAFullDisk(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openNewer(t)
 		defer c.closeAll()
@@ -375,6 +380,7 @@ func TestOldLogMakesNoJoinerRefuseTheLeader(t *testing.T) {
 // TestRosterIsWrittenWhenMembersChange: not while they are those of the founding, so that an older binary can read
 // identity.json.
 func TestRosterIsWrittenWhenMembersChange(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openNewer(t)
 		defer c.closeAll()
@@ -407,6 +413,7 @@ func TestRosterIsWrittenWhenMembersChange(t *testing.T) {
 
 // TestListThatDiffersIsWarnedOf: once, and the node starts.
 func TestListThatDiffersIsWarnedOf(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openNewer(t)
 		defer c.closeAll()

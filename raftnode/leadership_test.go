@@ -22,6 +22,7 @@ import (
 // A leader that steps down tells what waits that it is not written, though its fold hangs with what
 // is in flight.
 func TestSteppingDownRefusesWhatWaits(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -44,6 +45,7 @@ func TestSteppingDownRefusesWhatWaits(t *testing.T) {
 }
 
 func TestChangedTellsOfLeadership(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1")
 		defer c.closeAll()
@@ -98,6 +100,7 @@ func (refusedFuture) Index() uint64 { return 0 }
 func (refusedFuture) Response() any { return nil }
 
 func TestTransferThatNeverEndedIsReported(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
 		cfg.Node = "n1"
@@ -127,6 +130,7 @@ func TestTransferThatNeverEndedIsReported(t *testing.T) {
 }
 
 func TestLeadsOnlyAfterTheStartOfItsTerm(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1")
 		defer c.closeAll()
@@ -149,6 +153,7 @@ func TestLeadsOnlyAfterTheStartOfItsTerm(t *testing.T) {
 }
 
 func TestStoreErrorIsAnUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		disk := errors.New("disk is full")
 		c := newTestCluster(t, "n1")
@@ -172,6 +177,7 @@ func TestStoreErrorIsAnUnknownOutcome(t *testing.T) {
 }
 
 func TestChangedTellsOfWhatWentThereAndBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -187,6 +193,7 @@ func TestChangedTellsOfWhatWentThereAndBack(t *testing.T) {
 }
 
 func TestWritersDoNotGetEachOthersAnswers(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()

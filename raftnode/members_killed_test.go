@@ -44,6 +44,7 @@ func memberSeeds(t *testing.T) (first, count int) {
 //
 // ROLLCALL_MEMBER_SEEDS=1000 makes a thousand runs, ROLLCALL_MEMBER_SEED is the first of them.
 func TestLeadersKilledWhileMembersChange(t *testing.T) {
+	t.Parallel()
 	first, count := memberSeeds(t)
 	kills, steps := 0, map[reconciler.Kind]int{}
 	for seed := first; seed < first+count; seed++ {

@@ -18,6 +18,7 @@ import (
 )
 
 func TestAMemberIsAdded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, threeNames...)
 		defer c.closeAll()
@@ -59,6 +60,7 @@ func TestAMemberIsAdded(t *testing.T) {
 
 // A founder's machine is gone; another with an empty disk gets its name.
 func TestAMemberIsReplaced(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, threeNames...)
 		defer c.closeAll()
@@ -91,6 +93,7 @@ func TestAMemberIsReplaced(t *testing.T) {
 }
 
 func TestMembersAreRemoved(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, "n1", "n2", "n3", "n4", "n5")
 		defer c.closeAll()
@@ -124,6 +127,7 @@ func TestMembersAreRemoved(t *testing.T) {
 }
 
 func TestAReplicaIsPromoted(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, threeNames...)
 		defer c.closeAll()
@@ -143,6 +147,7 @@ func TestAReplicaIsPromoted(t *testing.T) {
 // TestAddingWithOneOfThreeDown: a member is added while one of three is away, and does not answer itself. AddVoter at
 // once would cost the leadership. It gets its vote when it answers.
 func TestAddingWithOneOfThreeDown(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, threeNames...)
 		defer c.closeAll()
@@ -187,6 +192,7 @@ func TestAddingWithOneOfThreeDown(t *testing.T) {
 
 // One whose log is never close to the leader's never votes, and the status says why.
 func TestOneThatLagsNeverVotes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, threeNames...)
 		defer c.closeAll()
@@ -218,6 +224,7 @@ func TestOneThatLagsNeverVotes(t *testing.T) {
 // directory until that is removed from it. The new directory must not answer for it: it has neither its log nor its
 // vote.
 func TestANewDirectoryIsNoOldServer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		names := []string{"n1", "n2", "n3", "n4", "n5"}
 		c := openChanging(t, testOptions{}, names...)
@@ -274,6 +281,7 @@ func TestANewDirectoryIsNoOldServer(t *testing.T) {
 
 // A removed member that has missed it asks for votes for ever. Nobody minds.
 func TestARemovedMemberDisturbsNobody(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, "n1", "n2", "n3", "n4")
 		defer c.closeAll()
@@ -296,6 +304,7 @@ func TestARemovedMemberDisturbsNobody(t *testing.T) {
 
 // Nothing to do costs nothing: no requests, no goroutine that looks.
 func TestAReconcilerWithNothingToDoSleeps(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, threeNames...)
 		defer c.closeAll()
@@ -310,6 +319,7 @@ func TestAReconcilerWithNothingToDoSleeps(t *testing.T) {
 }
 
 func TestTransferLeadershipTo(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, threeNames...)
 		defer c.closeAll()
@@ -362,6 +372,7 @@ func TestTransferLeadershipTo(t *testing.T) {
 
 // A voter whose log lacks much answers, but cannot take over at once.
 func TestNoTransferToOneThatLags(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var slow atomic.Value
 		slow.Store("")
@@ -403,6 +414,7 @@ func TestNoTransferToOneThatLags(t *testing.T) {
 // TestANewVoterIsElected: of two voters, one hears that a third one votes, and then is gone for good, before the other
 // has heard. The third is all that has the log, and the other takes it for one that does not vote.
 func TestANewVoterIsElected(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, "n1", "n2")
 		defer c.closeAll()
@@ -432,6 +444,7 @@ func TestANewVoterIsElected(t *testing.T) {
 // TestClocksOfTooFewAreNoStorm: after a restart of all, a leader waits for the clocks of most members. If too few answer
 // it asks again now and then, and not at each answer.
 func TestClocksOfTooFewAreNoStorm(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := openChanging(t, testOptions{}, threeNames...)
 		defer c.closeAll()

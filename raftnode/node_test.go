@@ -53,6 +53,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestCloseIsIdempotent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -81,6 +82,7 @@ func TestCloseIsIdempotent(t *testing.T) {
 }
 
 func TestCloseWhileForming(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		n := c.open("n2")
@@ -110,6 +112,7 @@ func TestCloseWhileForming(t *testing.T) {
 }
 
 func TestCloseEndsDials(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openThree(t, nil)
 		defer c.closeAll()
@@ -130,6 +133,7 @@ func TestCloseEndsDials(t *testing.T) {
 }
 
 func TestOpenUndoesWhatItDid(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		l, err := c.network.Host("n1").Listen("127.0.0.1:7601") // answers nobody
@@ -156,6 +160,7 @@ func TestOpenUndoesWhatItDid(t *testing.T) {
 }
 
 func TestOnFailureMayClose(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1", "n2", "n3")
 		defer c.closeAll()
@@ -181,6 +186,7 @@ func TestOnFailureMayClose(t *testing.T) {
 // A fold that hangs: writers get their answer with their contexts, Close within its bound, and
 // nothing that raft forgot keeps anybody.
 func TestCloseWithAFoldThatHangs(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1")
 		hang := make(chan struct{})
@@ -217,6 +223,7 @@ func TestCloseWithAFoldThatHangs(t *testing.T) {
 
 // The means by which such a future is given up rests on a field of raft's.
 func TestFuturesOfRaftEndWith(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -257,6 +264,7 @@ func TestFuturesOfRaftEndWith(t *testing.T) {
 // TestEntriesSayTheirLevel: an entry needs the highest level that one of its commands needs, and no level
 // where all are of the base level.
 func TestEntriesSayTheirLevel(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1")
 		defer c.closeAll()

@@ -39,6 +39,7 @@ func talk(t *testing.T, conn net.Conn) {
 }
 
 func TestDialPeer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openThree(t, nil)
 		defer c.closeAll()
@@ -77,6 +78,7 @@ func TestDialPeer(t *testing.T) {
 }
 
 func TestAddressOfAnotherNode(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openThree(t, nil)
 		defer c.closeAll()
@@ -106,6 +108,7 @@ func TestAddressOfAnotherNode(t *testing.T) {
 
 // A member that moved is found by what it announced.
 func TestAnnouncedAddressIsDialed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openThree(t, nil)
 		defer c.closeAll()
@@ -124,6 +127,7 @@ func TestAnnouncedAddressIsDialed(t *testing.T) {
 }
 
 func TestSilentClientIsDropped(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1")
 		defer c.closeAll()
@@ -151,6 +155,7 @@ func TestSilentClientIsDropped(t *testing.T) {
 
 // Idle strangers must not keep a member out, nor make the node hold ever more of them.
 func TestIdleStrangersMakeRoom(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openThree(t, nil)
 		defer c.closeAll()
@@ -182,6 +187,7 @@ func TestIdleStrangersMakeRoom(t *testing.T) {
 
 // Nobody accepts what a peer dials: it is closed and not kept.
 func TestPeerListenerThatNobodyServes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openThree(t, nil)
 		defer c.closeAll()
@@ -201,6 +207,7 @@ func TestPeerListenerThatNobodyServes(t *testing.T) {
 }
 
 func TestRefusalIsLoggedOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
 		opts := map[string]testOptions{"n1": {config: func(cfg *Config) {
@@ -240,6 +247,7 @@ func TestRefusalIsLoggedOnce(t *testing.T) {
 }
 
 func TestPeerThatIsAwayIsLoggedOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
 		opts := map[string]testOptions{"n1": {config: func(cfg *Config) {
@@ -273,6 +281,7 @@ func TestPeerThatIsAwayIsLoggedOnce(t *testing.T) {
 
 // A follower dials nobody; it must not show for ever what it met at its start.
 func TestPeerThatCallsIsNotAway(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()

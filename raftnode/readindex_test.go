@@ -78,6 +78,7 @@ func (c holdingConn) Read(b []byte) (int, error) {
 // acknowledged. Then n1, which still believes that it leads, is asked, and the old answers arrive:
 // raft's VerifyLeader takes them for a quorum of now.
 func TestVirtualDeposedLeaderIsNotConfirmed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hold := &holding{}
 		opts := map[string]testOptions{}
@@ -155,6 +156,7 @@ func TestVirtualDeposedLeaderIsNotConfirmed(t *testing.T) {
 }
 
 func TestReadIndex(t *testing.T) {
+	t.Parallel()
 	t.Run("contact is made at once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c, leader := openThree(t, map[string]testOptions{})

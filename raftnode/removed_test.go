@@ -32,6 +32,7 @@ func removedError(t *testing.T, n *testNode) *RemovedError {
 // TestRemovedMemberStops: a member that folds its own removal goes on until it counts no more, stops, and says so at each
 // start. The others forget it.
 func TestRemovedMemberStops(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openNewer(t)
 		defer c.closeAll()
@@ -69,6 +70,7 @@ func TestRemovedMemberStops(t *testing.T) {
 // TestRemovedMemberThatIsNeededStays: it was removed while another one is down, so its vote makes the majority. It goes on
 // until the other one is back.
 func TestRemovedMemberThatIsNeededStays(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openNewer(t)
 		defer c.closeAll()
@@ -93,6 +95,7 @@ func TestRemovedMemberThatIsNeededStays(t *testing.T) {
 
 // TestRemovedLeaderStops: it hands over, and the next one takes it out of raft's configuration without a word to it.
 func TestRemovedLeaderStops(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openNewer(t)
 		defer c.closeAll()
@@ -108,6 +111,7 @@ func TestRemovedLeaderStops(t *testing.T) {
 // TestRemovalThatWasMissed: the old directory of a member that was replaced, or removed, comes back, or was cut off
 // meanwhile. It is told, stops, and neither term nor leader change.
 func TestRemovalThatWasMissed(t *testing.T) {
+	t.Parallel()
 	for _, replaced := range []bool{true, false} {
 		for _, restarts := range []bool{true, false} {
 			t.Run(fmt.Sprintf("replaced %v, restarts %v", replaced, restarts), func(t *testing.T) {

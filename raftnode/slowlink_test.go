@@ -21,6 +21,7 @@ func bulky(id string, bytes int) *logv1.Command {
 // A follower behind a slow link gets what it missed while it was away, however much that is: what goes into
 // one request, and the time that it has, leave room for progress. Meanwhile the leader keeps leading.
 func TestVirtualSlowLink(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name          string
 		rate          int // bytes a second
@@ -76,6 +77,7 @@ func TestVirtualSlowLink(t *testing.T) {
 // Writes that are larger than what a slow link carries in raft's timeouts go through with only slow links
 // between the nodes.
 func TestVirtualLargeWritesOverSlowLinks(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		defer c.closeAll()

@@ -38,6 +38,7 @@ func (c *testCluster) answers(address string, change func(h *peerv1.Hello)) net.
 // TestWhoIsProbedIsNotBelieved: the address of a node that is to be added comes with a request. Whoever answers there
 // neither removes this node nor tells it who belongs to the cluster, whatever it knows.
 func TestWhoIsProbedIsNotBelieved(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openNewer(t)
 		defer c.closeAll()
@@ -70,6 +71,7 @@ func TestWhoIsProbedIsNotBelieved(t *testing.T) {
 // TestProbedDirectoryIsAnID: an id that no data directory has would go into the registry, and from there into no
 // identity.json and no roster.
 func TestProbedDirectoryIsAnID(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openNewer(t)
 		defer c.closeAll()

@@ -28,6 +28,7 @@ func openThree(t *testing.T, opts map[string]testOptions) (*testCluster, *testNo
 }
 
 func TestThreeNodesFormAndElect(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -55,6 +56,7 @@ func TestThreeNodesFormAndElect(t *testing.T) {
 }
 
 func TestPartitionedLeaderStepsDown(t *testing.T) {
+	t.Parallel()
 	for _, how := range []memnet.Cut{memnet.Stall, memnet.Reset} {
 		t.Run(map[memnet.Cut]string{memnet.Stall: "stall", memnet.Reset: "reset"}[how], func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -101,6 +103,7 @@ func TestPartitionedLeaderStepsDown(t *testing.T) {
 }
 
 func TestRestartedNodeCatchesUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -125,6 +128,7 @@ func TestRestartedNodeCatchesUp(t *testing.T) {
 }
 
 func TestWholeClusterRestarts(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -153,6 +157,7 @@ func TestWholeClusterRestarts(t *testing.T) {
 
 // A node of a cluster that is down must not make its caller wait long: it serves reads alone.
 func TestNodeAloneStarts(t *testing.T) {
+	t.Parallel()
 	for _, how := range []memnet.Cut{memnet.Stall, memnet.Reset} {
 		synctest.Test(t, func(t *testing.T) {
 			c, _ := openThree(t, nil)
@@ -178,6 +183,7 @@ func TestNodeAloneStarts(t *testing.T) {
 // Heartbeats go through raft's main loop, where they wait for the disk: a slow one must not cost
 // elections.
 func TestSlowDiskCausesNoElection(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var slow sync.Map // node names
 		opts := map[string]testOptions{}
@@ -214,6 +220,7 @@ func TestSlowDiskCausesNoElection(t *testing.T) {
 }
 
 func TestTransferLeadership(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -235,6 +242,7 @@ func TestTransferLeadership(t *testing.T) {
 }
 
 func TestTransferLeadershipPassesOverWhoIsAway(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
@@ -253,6 +261,7 @@ func TestTransferLeadershipPassesOverWhoIsAway(t *testing.T) {
 
 // Elections, partitions and restarts in every order must end with one leader and one log.
 func TestManyPartitions(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := openThree(t, nil)
 		defer c.closeAll()
