@@ -78,16 +78,6 @@ func (c *processes) waitPhase(name string, phase rollcallv1.MemberPhase) time.Du
 	return time.Since(begun)
 }
 
-// run runs a command that must succeed and returns what it printed.
-func (c *processes) run(args ...string) string {
-	c.t.Helper()
-	stdout, stderr, code := c.rollcall(args...)
-	if code != 0 {
-		c.t.Fatalf("rollcall %s: exit status %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
-	}
-	return stdout
-}
-
 // add starts a node that joins, adds it by the command line, and waits until it votes, or follows as a replica.
 func (c *processes) add(p *process) time.Duration {
 	c.t.Helper()

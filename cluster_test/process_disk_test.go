@@ -83,7 +83,7 @@ func TestProcessSlowDisk(t *testing.T) {
 		return resp
 	}
 	before := cluster()
-	l := startPacedLoad(t, c.client(), 400)
+	l := startLoad(t, c.client(), 8)
 	for start := time.Now(); time.Since(start) < 10*time.Second; {
 		l.wait(50)
 	}

@@ -1,10 +1,8 @@
 package cluster_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -470,46 +468,4 @@ func eventually(t *testing.T, what string, holds func(ctx context.Context) bool)
 			t.Fatalf("waited %s for %s", patience, what)
 		}
 	}
-}
-
-// rollcall runs the command line against this cluster's endpoints and returns what it printed and
-// its exit status.
-func (c *processes) rollcall(args ...string) (stdout, stderr string, code int) {
-	c.t.Helper()
-	return runBinary(c.t, append(args, "--endpoints", strings.Join(c.endpoints(), ","))...)
-}
-
-func runBinary(t *testing.T, args ...string) (stdout, stderr string, code int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("rollcall %s: %v", strings.Join(args, " "), err)
-	}
-	if ctx.Err() != nil {
-		t.Fatalf("rollcall %s did not end", strings.Join(args, " "))
-	}
-	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -48,7 +48,7 @@ func secureProcesses(t *testing.T, o processOptions, mode string, ca *tlstest.CA
 	return c, files
 }
 
-// calls are reads and writes of one client, each kind again every 10 ms, of which none may fail.
+// calls are reads and writes of one client, without a pause, of which none may fail.
 type calls struct {
 	t      *testing.T
 	what   string
@@ -78,10 +78,7 @@ func (c *processes) call(what string, creds credentials.TransportCredentials) *c
 	c.t.Cleanup(l.stop)
 	again := func(f func(ctx context.Context) error) {
 		l.wg.Go(func() {
-			tick := time.NewTicker(10 * time.Millisecond)
-			defer tick.Stop()
 			for ctx.Err() == nil {
-				<-tick.C
 				attempt, cancel := context.WithTimeout(context.Background(), patience)
 				err := f(attempt)
 				cancel()
